@@ -1,0 +1,207 @@
+//! Names and identifiers, checked once when they enter the system.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a name was refused. `Display` names what was typed and says what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    #[error("{what} {typed:?} is not valid: use 1 to 100 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")]
+    Name { what: &'static str, typed: String },
+    #[error("{typed:?} is not a digest: expected sha256: and 64 hexadecimal digits")]
+    Digest { typed: String },
+    #[error("{typed:?} is not a run id: expected a UUID such as 01932f6c-7d1e-7cc3-a1f0-5b8e6c1d2e3f")]
+    Run { typed: String },
+}
+
+/// `[a-z0-9][a-z0-9._-]{0,99}`: safe in a path, a URL and a shell without quoting.
+fn is_name(s: &str) -> bool {
+    let head = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    match s.as_bytes() {
+        [first, rest @ ..] if rest.len() < 100 => head(*first) && rest.iter().all(|&b| head(b) || matches!(b, b'.' | b'_' | b'-')),
+        _ => false,
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Box<str>);
+
+        impl $type {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $type {
+            type Err = IdError;
+            fn from_str(s: &str) -> Result<Self, IdError> {
+                if is_name(s) { Ok(Self(s.into())) } else { Err(IdError::Name { what: $what, typed: s.chars().take(120).collect() }) }
+            }
+        }
+        impl TryFrom<String> for $type {
+            type Error = IdError;
+            fn try_from(s: String) -> Result<Self, IdError> {
+                s.parse()
+            }
+        }
+        impl From<$type> for String {
+            fn from(v: $type) -> String {
+                v.0.into()
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A job's id, chosen by the user, unique in its tenant.
+    JobId,
+    "job id"
+);
+name!(
+    /// The owner of components, jobs, runs and tokens; `default` unless said.
+    TenantId,
+    "tenant"
+);
+name!(
+    /// The name a component was pushed under.
+    ComponentName,
+    "component name"
+);
+
+impl Default for TenantId {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// A job, named in full.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobKey {
+    pub tenant: TenantId,
+    pub id: JobId,
+}
+
+impl fmt::Display for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.id)
+    }
+}
+
+/// A run's id: a UUID of version 7, so that ids sort by creation time (RFC 9562, §5.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub uuid::Uuid);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = IdError;
+    fn from_str(s: &str) -> Result<Self, IdError> {
+        uuid::Uuid::try_parse(s).map(Self).map_err(|_| IdError::Run { typed: s.chars().take(120).collect() })
+    }
+}
+
+/// The sha256 of a component's bytes, as uploaded. Text form `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// 64 hexadecimal digits, without the prefix: for file names.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut hex, b| {
+            for digit in [b >> 4, b & 15] {
+                hex.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
+            hex
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+    fn from_str(s: &str) -> Result<Self, IdError> {
+        let refuse = || IdError::Digest { typed: s.chars().take(120).collect() };
+        let hex = s.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.is_ascii()).ok_or_else(refuse)?;
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let digit = |b: u8| char::from(b).to_digit(16);
+            let (high, low) = digit(pair[0]).zip(digit(pair[1])).ok_or_else(refuse)?;
+            *byte = (high * 16 + low) as u8;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = IdError;
+    fn try_from(s: String) -> Result<Self, IdError> {
+        s.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(d: Digest) -> String {
+        d.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_id_with_a_slash_upper_case_or_101_letters_is_refused() {
+        for bad in ["", "a/b", "Nightly", "-x", ".x", "ä", &"a".repeat(101)] {
+            let error = bad.parse::<JobId>().unwrap_err().to_string();
+            assert!(error.starts_with("job id"), "{bad:?}: {error}");
+        }
+        assert!("0.night_ly-2".parse::<JobId>().is_ok());
+        assert!("a".repeat(100).parse::<JobId>().is_ok());
+    }
+
+    #[test]
+    fn a_digest_survives_its_text_form() {
+        let digest = Digest::of(b"abc");
+        assert_eq!(digest.to_string(), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!("sha256:zz".parse::<Digest>().is_err());
+        assert!(format!("sha256:{}", "é".repeat(32)).parse::<Digest>().is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! The scheduler's nouns as plain data: jobs, runs, attempts, policies, limits, grants, outcomes, receipts.
+//!
+//! Everything here is a value: serialisable, comparable, free of I/O, of clocks and of decisions. What a
+//! job *should do next* is decided in `plan`; what these values look like to a user (TOML, JSON) is decided
+//! here, by their serde forms, which are a public contract.
+
+pub mod bytes;
+pub mod duration;
+mod grants;
+mod id;
+mod limits;
+mod outcome;
+mod policy;
+mod receipt;
+mod reference;
+mod run;
+mod spec;
+
+pub use grants::Grants;
+pub use id::{ComponentName, Digest, IdError, JobId, JobKey, RunId, TenantId};
+pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
+pub use outcome::{Outcome, RunError};
+pub use policy::{Backoff, Coalesce, Overlap, Retry};
+pub use receipt::Receipt;
+pub use reference::{Entry, Reference, ReferenceError, Version};
+pub use run::{Attempt, AttemptLog, Cause, Run, RunResult, RunState, SkipReason, Skipped};
+pub use spec::{Job, JobSpec, JobState, Pause, SpecError};
