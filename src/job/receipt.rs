@@ -1,0 +1,39 @@
+//! What an attempt used, against what it was allowed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Stored with every attempt. Field names are a contract: fields may be added, never renamed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Wasm operations, in wasmtime's fuel units. Deterministic for the same input, artefact and engine.
+    pub fuel_used: u64,
+    pub fuel_limit: u64,
+    /// The highest sum over all the attempt's memories, in bytes.
+    pub memory_peak_bytes: u64,
+    pub memory_limit_bytes: u64,
+    /// Thread CPU time spent inside the attempt, in microseconds.
+    pub cpu_us: u64,
+    /// From the start of instantiation to the end, in microseconds.
+    pub wall_us: u64,
+    /// The part of `wall_us` that made the instance.
+    pub instantiate_us: u64,
+    /// From the instant the run could have started to its start: lateness, in microseconds.
+    #[serde(default)]
+    pub queue_us: u64,
+    pub host_calls: u64,
+    /// Host calls by WIT interface, such as `wasi:io/streams`.
+    #[serde(default)]
+    pub host_calls_by_interface: BTreeMap<String, u64>,
+    /// Bytes that the guest wrote to its log, kept or not.
+    pub log_bytes: u64,
+    /// The part of `log_bytes` dropped from the middle.
+    pub log_bytes_dropped: u64,
+    pub result_bytes: u64,
+    /// The component's digest, `sha256:…`.
+    pub digest: String,
+    /// The node (server instance) that ran the attempt.
+    #[serde(default)]
+    pub node: String,
+}

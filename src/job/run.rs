@@ -1,0 +1,224 @@
+//! Runs, their attempts, and the firings that made no run.
+//!
+//! ```text
+//! queued ──► running ──► ended
+//!              │  ▲
+//!              ▼  │ its time has come
+//!          waiting-retry
+//! ```
+//! A queued or waiting run may also go to ended directly: cancelled, or its job removed.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{JobKey, Outcome, Receipt, Reference, RunError, RunId};
+
+/// One execution of a job for one firing, or on demand; of one or more attempts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: RunId,
+    pub job: JobKey,
+    pub cause: Cause,
+    /// The instant that the trigger named; for a run on demand, when it was asked for.
+    pub scheduled_at: Timestamp,
+    /// Not started before: `scheduled_at` and jitter, or the time of the next retry.
+    pub start_at: Timestamp,
+    /// Started after this (`scheduled_at` + jitter + misfire grace), it is a missed firing instead.
+    pub start_deadline: Option<Timestamp>,
+    pub priority: i32,
+    pub state: RunState,
+    /// What the job referred to when the run was made.
+    pub component: Reference,
+    /// Arguments of this run only, in place of the job's.
+    pub args: Option<serde_json::Value>,
+    /// Attempts started so far, the running one included.
+    pub attempt: u32,
+    /// How many of them were lost with their node.
+    pub lost_attempts: u32,
+    pub created_at: Timestamp,
+    /// Start of the first attempt.
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// Set exactly when `state` is ended.
+    pub outcome: Option<Outcome>,
+    /// Why a cancellation was asked for, while the run has not ended.
+    pub cancel_requested: Option<String>,
+    /// Of the last attempt that ended.
+    pub error: Option<RunError>,
+    /// Of the last attempt that ended.
+    pub receipt: Option<Receipt>,
+}
+
+/// Why there is a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    Scheduled,
+    OnDemand,
+}
+
+impl Cause {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::OnDemand => "on-demand",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    Queued,
+    Running,
+    WaitingRetry,
+    Ended,
+}
+
+impl RunState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::WaitingRetry => "waiting-retry",
+            Self::Ended => "ended",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Queued, Self::Running, Self::WaitingRetry, Self::Ended].into_iter().find(|s| s.as_str() == name)
+    }
+}
+
+/// One instance of the component for a run, after it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+    pub outcome: Outcome,
+    /// A command's exit code.
+    pub exit_code: Option<i32>,
+    pub error: Option<RunError>,
+    pub receipt: Receipt,
+    pub result: Option<RunResult>,
+    pub log: AttemptLog,
+}
+
+/// What an attempt gave back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunResult {
+    /// A command's stdout, as it came.
+    Text(#[serde(with = "text")] Vec<u8>),
+    /// An entry's returned value.
+    Value(serde_json::Value),
+}
+
+impl RunResult {
+    /// The value that users see: for a command, its stdout as a string (invalid UTF-8 replaced).
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(bytes) => String::from_utf8_lossy(bytes).into(),
+            Self::Value(value) => value.clone(),
+        }
+    }
+}
+
+/// What a guest wrote to its log: the head and the tail, within the limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptLog {
+    #[serde(with = "text")]
+    pub head: Vec<u8>,
+    /// Bytes between head and tail that were not kept.
+    pub dropped: u64,
+    #[serde(with = "text")]
+    pub tail: Vec<u8>,
+}
+
+impl AttemptLog {
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.tail.is_empty()
+    }
+
+    /// Head and tail as one text (invalid UTF-8 replaced), the gap marked.
+    pub fn to_text(&self) -> String {
+        let mut text = String::from_utf8_lossy(&self.head).into_owned();
+        if self.dropped > 0 {
+            text.push_str(&format!("\n[… {} bytes dropped …]\n", self.dropped));
+        }
+        text.push_str(&String::from_utf8_lossy(&self.tail));
+        text
+    }
+}
+
+/// Bytes that are mostly text, as a JSON string where they are UTF-8, else as an array of numbers.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => s.serialize_str(text),
+            Err(_) => s.collect_seq(bytes),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        Ok(match Form::deserialize(d)? {
+            Form::Text(text) => text.into_bytes(),
+            Form::Bytes(bytes) => bytes,
+        })
+    }
+}
+
+/// Firings of one job that made no run, for one reason: consecutive ones fold into one record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    pub reason: SkipReason,
+    /// More about the reason, such as the run in the way.
+    pub detail: Option<String>,
+    /// How many firings.
+    pub count: u64,
+    /// Whether `count` was counted to the last one (else it is a lower bound).
+    pub exact: bool,
+    /// The first and the last of the instants, both inclusive.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub recorded_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipReason {
+    /// Past the misfire grace, or past `catch_up_max`.
+    Missed,
+    /// Another run of the job was in the way, or the queue was full.
+    Skipped,
+    /// Several were due at once and another one ran for them.
+    Coalesced,
+    /// The job was paused.
+    Paused,
+}
+
+impl SkipReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Skipped => "skipped",
+            Self::Coalesced => "coalesced",
+            Self::Paused => "paused",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Missed, Self::Skipped, Self::Coalesced, Self::Paused].into_iter().find(|s| s.as_str() == name)
+    }
+}
