@@ -1,0 +1,84 @@
+//! Executors: where attempts run. An executor takes a request, gives a report, and remembers nothing.
+//!
+//! What crosses this seam is plain serialisable data, so that an executor may be threads of this process (`pool`)
+//! or other processes. An executor never reads or writes jobs and runs, and decides nothing about them.
+//! Every attempt gets a fresh instance in a fresh store with every limit on; it is dropped when the attempt ends,
+//! however it ends.
+
+mod host;
+mod limiter;
+mod linker;
+mod outcome;
+pub mod pool;
+mod sandbox;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Attempt, AttemptLog, Digest, Entry, Limits, Outcome, Receipt, RunError, RunId, RunResult};
+
+pub use pool::{Pool, PoolConfig};
+
+/// Everything an attempt needs, and all it gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AttemptRequest {
+    pub run: RunId,
+    /// From 1.
+    pub attempt: u32,
+    pub component: Artefact,
+    pub entry: Entry,
+    /// argv (without the program's name) for `main`: an array of strings; else by name or position. Null: none.
+    pub args: serde_json::Value,
+    /// The program's name as a command sees it (`argv[0]`).
+    pub program: String,
+    pub env: Vec<(String, String)>,
+    pub stdin: Vec<u8>,
+    pub limits: Limits,
+    pub scheduled_at: Timestamp,
+    /// When the run could have started, for the receipt's lateness; `None`: no lateness is reported.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A compiled component: a file written by our own compiler, authenticated before it is mapped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Of the component's bytes as uploaded: the key of every cache.
+    pub digest: Digest,
+    pub path: PathBuf,
+}
+
+/// How an attempt ended and what it used.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AttemptReport {
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+    pub outcome: Outcome,
+    pub exit_code: Option<i32>,
+    pub error: Option<RunError>,
+    pub result: Option<RunResult>,
+    pub log: AttemptLog,
+    pub receipt: Receipt,
+}
+
+impl AttemptReport {
+    /// The record of attempt `number`, to be kept.
+    pub fn into_attempt(self, number: u32) -> Attempt {
+        let Self { started_at, ended_at, outcome, exit_code, error, result, log, receipt } = self;
+        Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log }
+    }
+}
+
+/// Runs attempts.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// Runs one attempt to its end. Every failure of the guest, its limits or its artefact is an outcome in the report,
+    /// never an error or a panic here. Waits for a free slot when there is none. Dropping the future cancels the attempt.
+    async fn run(&self, request: AttemptRequest) -> AttemptReport;
+    /// Slots for attempts, in all.
+    fn slots(&self) -> usize;
+    /// Asks that a running attempt of `run` end as cancelled, with this reason. Unknown runs are ignored.
+    fn cancel(&self, run: RunId, reason: &str);
+}

@@ -1,0 +1,273 @@
+//! The store: everything bellcage must not forget, behind one trait.
+//!
+//! A store keeps and finds; it never decides. What becomes of a firing is decided in `plan` and handed in as
+//! values; a store carries them out, all or nothing, and answers with what it found. It reads no clock: every
+//! verb that needs the time is told it. Two rules bind every implementation, and `tests/it/store.rs` holds each
+//! to them:
+//!
+//! * An acknowledged write survives a crash (the memory store keeps nothing and says so).
+//! * Work is claimed under a lease: an owner, an end, and a **fencing token** that grows with each claim. A verb
+//!   that finishes leased work carries the token; where it is stale, nothing changes and the answer is `LeaseLost`.
+//!   So a node that was taken for dead, and comes back, can never overwrite what its successor did.
+//!
+//! Deliberately absent: waiting, notification, retries, policies.
+
+mod error;
+mod lease;
+pub mod memory;
+mod query;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Receipt, Run, RunError, RunId, Skipped, TenantId, Version};
+
+pub use error::StoreError;
+pub use lease::{Lease, Owner};
+pub use query::{JobFilter, Page, PageRequest, RunFilter, StoreCounts};
+
+/// A component version as it is kept, without its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentVersion {
+    pub tenant: TenantId,
+    pub name: ComponentName,
+    /// From 1, one more at each push of other bytes.
+    pub version: u32,
+    /// Of the bytes as uploaded.
+    pub digest: Digest,
+    pub size: u64,
+    pub pushed_at: Timestamp,
+    /// What inspection found (entries, imports): opaque to the store.
+    pub inspection: serde_json::Value,
+}
+
+/// What a push did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pushed {
+    pub component: ComponentVersion,
+    /// False when the newest version already had these bytes: then nothing was written.
+    pub new: bool,
+}
+
+/// What to do when a job's id exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    Error,
+    Replace,
+    Keep,
+}
+
+/// A job that came due, leased to the caller.
+#[derive(Clone, Debug)]
+pub struct LeasedJob {
+    pub job: Job,
+    pub lease: Lease,
+    /// Its unfinished runs (queued, running, waiting-retry), oldest first, at most `UNFINISHED_MAX` of them.
+    pub unfinished: Vec<Unfinished>,
+    /// How many unfinished runs there are in all.
+    pub unfinished_count: u64,
+}
+
+/// How many unfinished runs a `LeasedJob` lists at most.
+pub const UNFINISHED_MAX: usize = 1_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    pub run: RunId,
+    /// In state running (else it waits for its turn).
+    pub running: bool,
+}
+
+/// One firing's decisions, to be carried out in one transaction.
+#[derive(Clone, Debug)]
+pub struct FiringCommit {
+    pub job: JobKey,
+    /// From the lease; stale: nothing of this firing is carried out.
+    pub token: u64,
+    /// In order of time.
+    pub steps: Vec<FiringStep>,
+    /// Unfinished runs to cancel, and why.
+    pub cancel: Vec<RunId>,
+    pub cancel_reason: Option<String>,
+    pub next_fire: Option<Timestamp>,
+    pub wake_at: Option<Timestamp>,
+    pub state: JobState,
+    pub pause: Option<Pause>,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub enum FiringStep {
+    Run(Run),
+    /// Folds into the job's last record where that has the same reason and detail-kind and no run came between.
+    Skip(Skipped),
+}
+
+/// A run claimed for starting: its state is already running and its attempt counted.
+#[derive(Clone, Debug)]
+pub struct ClaimedRun {
+    pub run: Run,
+    pub job: Job,
+    pub lease: Lease,
+}
+
+/// How an attempt ended and what becomes of its run.
+#[derive(Clone, Debug)]
+pub struct AttemptEnd {
+    pub run: RunId,
+    pub token: u64,
+    /// `None` for an attempt that left no record (its node died).
+    pub attempt: Option<Attempt>,
+    pub settled: Settled,
+    /// Set to pause the job in the same transaction (too many failures in a row).
+    pub pause_job: Option<Pause>,
+    pub now: Timestamp,
+}
+
+/// What becomes of a run after an attempt: `plan::settle`'s answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    /// The run ended.
+    Ended { outcome: Outcome, error: Option<RunError> },
+    /// Another attempt, not before `at`. `lost` tells that the ended attempt was lost with its node.
+    Retry { at: Timestamp, lost: bool },
+    /// It was claimed after its start deadline: there is no run, but a missed firing.
+    Missed(Skipped),
+}
+
+/// The answer for one item of a batch. Items are independent: one that lost its lease does not undo others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    Done,
+    /// The token was stale; nothing of this item was carried out.
+    LeaseLost,
+}
+
+/// What a cancel found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelFound {
+    /// It had not started: it has ended as cancelled.
+    Ended,
+    /// It is running: the request is noted; its owner must stop it.
+    Requested,
+    /// It had ended before.
+    AlreadyEnded,
+}
+
+/// Runs and skipped firings older than `before` go, at most `max` rows, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub before: Timestamp,
+    /// Per job, this many ended runs are kept at most, however young.
+    pub runs_per_job_max: u64,
+    pub max: u64,
+}
+
+/// Everything bellcage must not forget. See the module's text for the rules.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // Components.
+
+    /// Stores `bytes` under their digest (once) and names them. The same bytes as the newest version of `name`: no new version.
+    async fn push_component(&self, tenant: &TenantId, name: &ComponentName, bytes: Vec<u8>, inspection: serde_json::Value, now: Timestamp) -> Result<Pushed, StoreError>;
+    /// `NotFound` where there is no such name or version.
+    async fn component(&self, tenant: &TenantId, name: &ComponentName, version: Version) -> Result<ComponentVersion, StoreError>;
+    /// The newest version of each name, by name; the cursor is a name.
+    async fn components(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<ComponentVersion>, StoreError>;
+    /// All versions of a name, newest first, at most 1,000. Empty where there is none.
+    async fn component_versions(&self, tenant: &TenantId, name: &ComponentName) -> Result<Vec<ComponentVersion>, StoreError>;
+    async fn component_bytes(&self, digest: &Digest) -> Result<Vec<u8>, StoreError>;
+    /// Ids of jobs that refer to a name (any version), by id, at most 1,000.
+    async fn jobs_using(&self, tenant: &TenantId, name: &ComponentName) -> Result<Vec<JobKey>, StoreError>;
+    /// Removes a name, or one version of it; bytes that nothing names any more go too. `InUse` where jobs refer to
+    /// it: any job for a whole name, a job pinned to it or (for the newest version) following it for one version.
+    async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, StoreError>;
+
+    // Jobs.
+
+    /// Adds `job`, or by `on_conflict`: `JobExists`; the job that exists (kept); or the new one in its place with
+    /// revision + 1 and its `created_at`, its history and, where trigger and pause are unchanged, its `next_fire`. Returns what is now stored.
+    async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError>;
+    async fn job(&self, key: &JobKey) -> Result<Job, StoreError>;
+    /// By id; the cursor is an id.
+    async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> Result<Page<Job>, StoreError>;
+    /// Replaces a job that still has `expected` as its revision with `job` (whose revision is set to `expected + 1`),
+    /// and records `skipped`. `Conflict` where the revision moved. Any lease on the job is void from then on.
+    async fn update_job(&self, job: Job, expected: u64, skipped: Option<Skipped>) -> Result<Job, StoreError>;
+    /// Removes a job. Its waiting runs end as cancelled; running ones go on. History stays until retention. Returns the ended runs.
+    async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError>;
+
+    // Firing.
+
+    /// At most `max` jobs with `wake_at <= now` that nobody holds, soonest first, leased to `owner` until `until`.
+    /// A job whose stored form cannot be read is parked as unresolved, with the reason, and not returned.
+    async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError>;
+    /// Carries out the firings, in one transaction, and ends the leases. One answer per firing, in order.
+    async fn commit_firings(&self, firings: Vec<FiringCommit>) -> Result<Vec<Fenced>, StoreError>;
+    /// The soonest instant at which something comes due: a job's `wake_at`, a waiting run's `start_at`, a lease's end.
+    /// Runs that could start at once but for their job's bound on running ones are left out.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    // Runs.
+
+    /// Adds a run on demand. `NotFound` where the job is gone.
+    async fn add_run(&self, run: Run) -> Result<Run, StoreError>;
+    /// Claims at most `max` runs whose `start_at` has come, highest priority first, then oldest `start_at`; never more
+    /// of one job than its `running_max` allows beside those that run. Each is set running, with its attempt counted.
+    async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;
+    /// Moves the leases of `runs` to `until`; returns those that are no longer `owner`'s, and those asked to cancel.
+    async fn renew_runs(&self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Result<Renewed, StoreError>;
+    /// Records ended attempts and what becomes of their runs, in one transaction. One answer per item, in order.
+    async fn finish_attempts(&self, ends: Vec<AttemptEnd>) -> Result<Vec<Fenced>, StoreError>;
+    /// At most `max` running runs whose lease ended before `now`, leased anew to `owner`, to be settled as lost.
+    async fn claim_lost(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;
+    /// Ends every lease that is not `owner`'s. Only for a store that one server has to itself, as it starts.
+    async fn end_other_leases(&self, owner: &Owner, now: Timestamp) -> Result<u64, StoreError>;
+    async fn cancel_run(&self, tenant: &TenantId, run: RunId, reason: &str, now: Timestamp) -> Result<CancelFound, StoreError>;
+
+    async fn run(&self, tenant: &TenantId, run: RunId) -> Result<Run, StoreError>;
+    /// Newest first; the cursor is opaque.
+    async fn runs(&self, filter: &RunFilter, page: PageRequest) -> Result<Page<Run>, StoreError>;
+    /// The attempts of a run that have ended, oldest first, with results and logs.
+    async fn attempts(&self, tenant: &TenantId, run: RunId) -> Result<Vec<Attempt>, StoreError>;
+    /// Records of firings that made no run, newest first; the cursor is opaque. `job` `None`: of all jobs.
+    async fn skipped(&self, tenant: &TenantId, job: Option<&JobKey>, page: PageRequest) -> Result<Page<(JobKey, Skipped)>, StoreError>;
+
+    /// Removes ended runs and skipped firings by age and count. Returns how many rows went.
+    async fn prune(&self, retention: Retention) -> Result<u64, StoreError>;
+    async fn counts(&self) -> Result<StoreCounts, StoreError>;
+}
+
+/// What `renew_runs` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// No longer the caller's: stop working on them; their outcome would be refused.
+    pub lost: Vec<RunId>,
+    /// Somebody asked to cancel these, and why.
+    pub cancel: Vec<(RunId, String)>,
+}
+
+/// What every stored run shows after an attempt ended: shared by the implementations so that they cannot differ.
+pub(crate) fn apply_settled(run: &mut Run, attempt: Option<&Attempt>, settled: &Settled, now: Timestamp) {
+    use crate::job::RunState;
+    run.error = attempt.and_then(|a| a.error.clone());
+    run.receipt = attempt.map(|a: &Attempt| -> Receipt { a.receipt.clone() }).or_else(|| run.receipt.take());
+    match settled {
+        Settled::Ended { outcome, error } => {
+            run.state = RunState::Ended;
+            run.outcome = Some(*outcome);
+            run.ended_at = Some(now);
+            run.cancel_requested = None;
+            if error.is_some() {
+                run.error = error.clone();
+            }
+        }
+        Settled::Retry { at, lost } => {
+            run.state = RunState::WaitingRetry;
+            run.start_at = *at;
+            run.lost_attempts += u32::from(*lost);
+        }
+        Settled::Missed(_) => {}
+    }
+}
