@@ -1,0 +1,135 @@
+//! What a caller of the scheduler can get wrong, with a stable code and what to do next.
+
+use crate::component::ComponentError;
+use crate::job::{ComponentName, IdError, LimitError, ReferenceError, SpecError, Version};
+use crate::store::StoreError;
+use crate::trigger::TriggerError;
+
+/// The coarse kind: decides an HTTP status and a command's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller's input is wrong.
+    Invalid,
+    NotFound,
+    Conflict,
+    /// The store or the server cannot do it now.
+    Unavailable,
+    /// A fault of ours or of the machine.
+    Internal,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    #[error(transparent)]
+    Spec(SpecError),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error("component {:?} is not uploaded", .0.as_str())]
+    ComponentNotUploaded(ComponentName),
+    #[error("component {:?} has no version {}", .name.as_str(), version_text(.version))]
+    NoSuchVersion { name: ComponentName, version: Version },
+    #[error("component {component:?} has no entry {entry:?}")]
+    NoSuchEntry { component: String, entry: String, entries: Vec<String> },
+    #[error("entry {entry:?} of component {component:?} is an exported function, which this version cannot call yet")]
+    EntryNotCallable { component: String, entry: String },
+    #[error("the trigger fires every {every}, more often than this server's minimum of {min}")]
+    TooOften { every: String, min: String },
+    #[error("the scheduler is shutting down")]
+    ShuttingDown,
+}
+
+fn version_text(version: &Version) -> String {
+    match version {
+        Version::Newest => "newest".to_owned(),
+        Version::Number(n) => n.to_string(),
+        Version::Digest(d) => d.to_string(),
+    }
+}
+
+impl From<SpecError> for SchedulerError {
+    fn from(e: SpecError) -> Self {
+        match e {
+            SpecError::Trigger(e) => Self::Trigger(e),
+            e => Self::Spec(e),
+        }
+    }
+}
+
+impl SchedulerError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(e) => match e {
+                StoreError::NotFound { .. } => ErrorKind::NotFound,
+                StoreError::JobExists(_) | StoreError::Conflict(_) | StoreError::InUse { .. } => ErrorKind::Conflict,
+                StoreError::Cursor { .. } => ErrorKind::Invalid,
+                StoreError::Full | StoreError::ReadOnly { .. } | StoreError::Closed | StoreError::Locked { .. } => ErrorKind::Unavailable,
+                StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Backend(_) => ErrorKind::Internal,
+            },
+            Self::ComponentNotUploaded(_) | Self::NoSuchVersion { .. } => ErrorKind::NotFound,
+            Self::ShuttingDown => ErrorKind::Unavailable,
+            Self::Component(e) if e.is_ours() => ErrorKind::Internal,
+            _ => ErrorKind::Invalid,
+        }
+    }
+
+    /// Stable, for programs; the same in HTTP problems and on the command line.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(e) => match e {
+                StoreError::NotFound { .. } => "not-found",
+                StoreError::JobExists(_) => "job-exists",
+                StoreError::Conflict(_) => "job-changed",
+                StoreError::InUse { .. } => "component-in-use",
+                StoreError::Cursor { .. } => "bad-cursor",
+                StoreError::Locked { .. } => "store-locked",
+                StoreError::Newer { .. } => "store-newer",
+                StoreError::Corrupt { .. } => "store-corrupt",
+                StoreError::ReadOnly { .. } => "store-read-only",
+                StoreError::Full => "disk-full",
+                StoreError::Closed => "store-closed",
+                StoreError::Backend(_) => "store-failed",
+            },
+            Self::Component(e) => e.code(),
+            Self::Trigger(e) => e.code,
+            Self::Spec(_) => "bad-job",
+            Self::Limit(_) => "bad-limit",
+            Self::Id(_) => "bad-id",
+            Self::Reference(_) => "bad-reference",
+            Self::ComponentNotUploaded(_) => "component-not-uploaded",
+            Self::NoSuchVersion { .. } => "no-such-version",
+            Self::NoSuchEntry { .. } => "no-such-entry",
+            Self::EntryNotCallable { .. } => "entry-not-callable",
+            Self::TooOften { .. } => "too-often",
+            Self::ShuttingDown => "shutting-down",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(StoreError::JobExists(_)) => Some("replace it with --on-conflict replace, or keep it with --on-conflict keep".to_owned()),
+            Self::Store(StoreError::Conflict(_)) => Some("read the job again and repeat the change".to_owned()),
+            Self::Store(StoreError::InUse { .. }) => Some("remove these jobs first: bellcage job rm JOB".to_owned()),
+            Self::Store(StoreError::Cursor { .. }) => Some("leave the cursor out to begin at the first page".to_owned()),
+            Self::Component(e) => e.hint(),
+            Self::Trigger(e) => e.hint.clone(),
+            Self::ComponentNotUploaded(name) => Some(format!("bellcage component push {name}.wasm")),
+            Self::NoSuchVersion { name, .. } => Some(format!("see its versions: bellcage component show {name}")),
+            Self::NoSuchEntry { entries, .. } => Some(if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) }),
+            Self::EntryNotCallable { .. } => Some("build it as a command (wasi:cli/run): its entry is then main".to_owned()),
+            Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
+            Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),
+            _ => None,
+        }
+    }
+}

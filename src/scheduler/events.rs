@@ -1,0 +1,89 @@
+//! Events: what happened, for whoever watches (library callers, `/api/v1/events`, the terminal of `dev`).
+//!
+//! Events are a courtesy, not a record: the last ones are kept for late-comers, a slow subscriber loses old ones
+//! and is told so. The record is the store.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::job::{ComponentName, JobKey, Outcome, Receipt, Run, RunId, SkipReason, TenantId};
+
+/// How many past events a late-comer can ask for.
+const KEPT: usize = 1_024;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows by one with each event of this server process.
+    pub id: u64,
+    pub at: Timestamp,
+    pub tenant: TenantId,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum EventKind {
+    ComponentPushed { name: ComponentName, version: u32 },
+    JobAdded { job: JobKey },
+    JobPaused { job: JobKey, reason: Option<String> },
+    JobResumed { job: JobKey },
+    JobRemoved { job: JobKey },
+    JobFinished { job: JobKey },
+    RunStarted { job: JobKey, run: RunId, attempt: u32, scheduled_at: Timestamp },
+    RunEnded { job: JobKey, run: RunId, attempt: u32, outcome: Outcome, scheduled_at: Timestamp, message: Option<String>, receipt: Option<Box<Receipt>> },
+    RunRetry { job: JobKey, run: RunId, attempt: u32, outcome: Outcome, at: Timestamp },
+    FiringSkipped { job: JobKey, reason: SkipReason, count: u64, first: Timestamp, last: Timestamp },
+}
+
+/// The hub: senders and the events kept for replay.
+#[derive(Clone)]
+pub struct Events {
+    kept: Arc<Mutex<VecDeque<Arc<Event>>>>,
+    live: broadcast::Sender<Arc<Event>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { kept: Arc::default(), live: broadcast::Sender::new(KEPT) }
+    }
+}
+
+impl Events {
+    pub(super) fn emit(&self, at: Timestamp, tenant: &TenantId, kind: EventKind) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = kept.back().map_or(1, |last| last.id + 1);
+        let event = Arc::new(Event { id, at, tenant: tenant.clone(), kind });
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(event.clone());
+        // Sent under the lock, so that a subscriber's replay and its live events meet without a gap. Nobody listening is fine.
+        let _ = self.live.send(event);
+    }
+
+    /// The kept events after `id` (`None`: none of them), and the live ones from then on.
+    pub fn subscribe(&self, after: Option<u64>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let replay = after.map_or_else(Vec::new, |id| kept.iter().filter(|e| e.id > id).cloned().collect());
+        (replay, self.live.subscribe())
+    }
+}
+
+impl EventKind {
+    pub(super) fn run_ended(run: &Run, outcome: Outcome) -> Self {
+        Self::RunEnded {
+            job: run.job.clone(),
+            run: run.id,
+            attempt: run.attempt,
+            outcome,
+            scheduled_at: run.scheduled_at,
+            message: run.error.as_ref().map(|e| e.message.clone()),
+            receipt: run.receipt.clone().map(Box::new),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The scheduler: what library users (and the server) call. It owns a store, an executor and the components, and
+//! runs the driver that carries out what `plan` decides.
+//!
+//! A handle is cheap to clone. Every verb is asynchronous and safe to call from any task. Nothing here knows
+//! HTTP, the command line or any database.
+
+mod components;
+mod driver;
+mod error;
+mod events;
+mod jobs;
+mod runs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::component::cache::Cache;
+use crate::component::compile::Compiler;
+use crate::component::Inspection;
+use crate::executor::Executor;
+use crate::job::{ComponentName, Digest, Job, JobKey, JobSpec, Limits, Run, RunId};
+use crate::store::{Owner, Store};
+
+pub use crate::store::{ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
+pub use error::{ErrorKind, SchedulerError};
+pub use events::{Event, EventKind, Events};
+
+/// What a scheduler is made of.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub executor: Arc<dyn Executor>,
+    pub compiler: Compiler,
+    pub cache: Cache,
+    pub clock: Arc<dyn Clock>,
+    pub options: Options,
+}
+
+/// Every bound of the scheduler. The defaults are those of the configuration file.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names this server in receipts.
+    pub node: String,
+    /// Limits of jobs that ask for none.
+    pub limits: Limits,
+    /// The most that a job may ask for.
+    pub limit_caps: Limits,
+    /// How long a claimed run stays ours without a sign of life. Renewed at a third of this.
+    pub lease: SignedDuration,
+    /// Jobs fired and runs claimed per turn of the driver.
+    pub batch_max: usize,
+    /// The shortest interval that a job's `every` may have.
+    pub every_min: SignedDuration,
+    /// The store is ours alone, so runs of any other owner are lost as soon as we start.
+    pub exclusive_store: bool,
+    /// Ended runs and skipped firings are kept so long…
+    pub keep_for: SignedDuration,
+    /// …and at most so many runs per job.
+    pub keep_runs_per_job: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node: "local".to_owned(),
+            limits: Limits::default(),
+            limit_caps: Limits {
+                fuel: 1_000_000_000_000,
+                memory: 1 << 30,
+                timeout: SignedDuration::from_hours(1),
+                result: 16 << 20,
+                logs: 16 << 20,
+                table_elements: 20_000,
+                instances: 32,
+                host_calls: 1_000_000_000,
+                resources: 10_000,
+                host_call_bytes: 16 << 20,
+                random: 1 << 20,
+            },
+            lease: SignedDuration::from_secs(15),
+            batch_max: 500,
+            every_min: SignedDuration::from_secs(1),
+            exclusive_store: true,
+            keep_for: SignedDuration::from_hours(24 * 30),
+            keep_runs_per_job: 10_000,
+        }
+    }
+}
+
+/// A handle on a running scheduler.
+#[derive(Clone)]
+pub struct Scheduler {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    executor: Arc<dyn Executor>,
+    compiler: Compiler,
+    cache: Cache,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    owner: Owner,
+    events: Events,
+    /// Something came due by a call rather than by time: the driver looks at once.
+    wake: Notify,
+    phase: watch::Sender<Phase>,
+    /// Set when the driver and its last attempt are gone.
+    stopped: watch::Sender<bool>,
+}
+
+/// How far the shutdown has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Nothing new is started; attempts go on.
+    Draining,
+    /// Attempts are cancelled and recorded.
+    Cancelling,
+}
+
+/// What a push did.
+#[derive(Clone, Debug)]
+pub struct PushReport {
+    pub component: ComponentVersion,
+    /// False when the newest version already had these bytes.
+    pub new: bool,
+    pub inspection: Inspection,
+}
+
+/// A component with everything that `component show` prints.
+#[derive(Clone, Debug)]
+pub struct ComponentDetail {
+    /// The version asked for.
+    pub component: ComponentVersion,
+    pub inspection: Inspection,
+    /// Newest first.
+    pub versions: Vec<ComponentVersion>,
+    pub jobs: Vec<JobKey>,
+}
+
+/// A job that was added, and what its owner should know about it.
+#[derive(Clone, Debug)]
+pub struct AddedJob {
+    pub job: Job,
+    /// For people: what clock changes will do, policies that do not go together.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseRequest {
+    pub reason: Option<String>,
+    pub by: Option<String>,
+    pub until: Option<Timestamp>,
+}
+
+/// What becomes of the firings that came due while a job was paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResumeFrom {
+    /// They are recorded as paused; the job goes on from now.
+    #[default]
+    Now,
+    /// They are treated as after downtime, by misfire grace and coalesce.
+    Missed,
+}
+
+/// A run on demand.
+#[derive(Clone, Debug, Default)]
+pub struct TriggerRequest {
+    /// In place of the job's arguments.
+    pub args: Option<serde_json::Value>,
+}
+
+/// Everything that is known of a run, for `runs show` and `explain run`.
+#[derive(Clone, Debug)]
+pub struct RunDetail {
+    pub run: Run,
+    pub attempts: Vec<crate::job::Attempt>,
+    /// The job as it is now, where it still exists.
+    pub job: Option<Job>,
+    /// What the run is waiting for, where it has not started: for people.
+    pub waiting_for: Option<String>,
+}
+
+// The verbs, by noun (each `Result<…, SchedulerError>`):
+//   components.rs  push_component(&tenant, &name, bytes) → PushReport · component(&tenant, &name, version) → ComponentDetail
+//                  components(&tenant, page) → Page<ComponentVersion> · remove_component(&tenant, &name, Option<u32>) → u32
+//   jobs.rs        add_job(key, spec, on_conflict) → AddedJob · job(&key) → Job · jobs(&filter, page) → Page<Job>
+//                  pause_job(&key, PauseRequest) → Job · resume_job(&key, ResumeFrom) → Job · remove_job(&key, cancel_running) → Vec<RunId>
+//   runs.rs        trigger(&key, TriggerRequest) → Run · run(&tenant, id) → RunDetail · runs(&filter, page) → Page<Run>
+//                  skipped(&tenant, Option<&JobKey>, page) → Page<(JobKey, Skipped)> · cancel_run(&tenant, id, reason) → CancelFound
+//                  wait_run(&tenant, id) → RunDetail once it has ended
+//                  events() → &Events · counts() · shutdown(drain) · kill()
+
+#[allow(dead_code)]
+type Named = (ComponentName, Digest, JobSpec, RunId, Duration);
