@@ -185,6 +185,8 @@ pub struct Job {
     pub revision: u64,
     pub state: JobState,
     pub pause: Option<Pause>,
+    /// When the trigger was set: where an interval without a start begins to count.
+    pub anchor: Timestamp,
     /// The first instant of the trigger that is not yet a run or a recorded reason; `None` when there is none left.
     pub next_fire: Option<Timestamp>,
     /// When the scheduler must look at this job: `next_fire`, or the end of a pause, or never.

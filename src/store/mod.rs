@@ -203,7 +203,8 @@ pub trait Store: Send + Sync + 'static {
     /// At most `max` jobs with `wake_at <= now` that nobody holds, soonest first, leased to `owner` until `until`.
     /// A job whose stored form cannot be read is parked as unresolved, with the reason, and not returned.
     async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError>;
-    /// Carries out the firings, in one transaction, and ends the leases. One answer per firing, in order.
+    /// Carries out the firings, in one transaction, and ends the leases. One answer per firing, in order. A scheduled run that
+    /// exists already for the same instant (the clock stepped back, a job was removed and added again) is left as it is.
     async fn commit_firings(&self, firings: Vec<FiringCommit>) -> Result<Vec<Fenced>, StoreError>;
     /// The soonest instant at which something comes due: a job's `wake_at`, a waiting run's `start_at`, a lease's end.
     /// Runs that could start at once but for their job's bound on running ones are left out.
