@@ -1,0 +1,17 @@
+//! Decisions: pure functions from what is known (and `now`) to what is to be done. Nothing here waits, reads a clock,
+//! touches a store or can fail; `scheduler::driver` carries the answers out.
+//!
+//! * `fire`: a job that came due → the runs to make, the firings that make none (with the reason), the next firing.
+//! * `settle`: an attempt that ended → the run ended, or another attempt at a given time.
+//! * `change`: a job added, replaced, paused, resumed → the job as it is to be kept.
+//! * `wake`: how long the driver may sleep.
+
+mod change;
+mod fire;
+mod settle;
+mod wake;
+
+pub use change::{create, pause, replace, resume};
+pub use fire::{Due, Firing, fire};
+pub use settle::{Settlement, settle, start_missed};
+pub use wake::wake;
