@@ -12,6 +12,6 @@ mod settle;
 mod wake;
 
 pub use change::{create, pause, replace, resume};
-pub use fire::{Due, Firing, fire};
-pub use settle::{Settlement, settle, start_missed};
+pub use fire::{Due, Firing, Step, fire};
+pub use settle::{Decision, Settlement, settle, start_missed};
 pub use wake::wake;

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::job::{Backoff, Job, Outcome, Pause, Retry, Run, RunError, SkipReason, Skipped};
+use crate::job::{Backoff, Job, Outcome, Pause, Retry, Run, SkipReason, Skipped};
 
 /// Attempts lost with their node that do not count against `max_attempts`: a run is not given up because of one crash.
 const LOST_UNCOUNTED: u32 = 1;
@@ -71,13 +71,4 @@ fn backoff(retry: &Retry, run: &Run, counted: u32) -> SignedDuration {
     let hash = Sha256::new().chain_update(run.id.0.as_bytes()).chain_update(counted.to_be_bytes()).finalize();
     let per_mille = 900 + i32::from(u16::from_be_bytes([hash[0], hash[1]])) * 200 / i32::from(u16::MAX);
     wait.checked_mul(per_mille).map_or(wait, |w| w / 1000)
-}
-
-/// The error of a run whose node died and that has no attempt left.
-pub fn lost_error() -> RunError {
-    RunError {
-        code: "lost".to_owned(),
-        message: "the server that ran it died, and no attempt is left".to_owned(),
-        ..RunError::default()
-    }
 }

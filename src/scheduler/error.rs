@@ -44,6 +44,8 @@ pub enum SchedulerError {
     EntryNotCallable { component: String, entry: String },
     #[error("the trigger fires every {every}, more often than this server's minimum of {min}")]
     TooOften { every: String, min: String },
+    #[error("the trigger has ended: every instant it names is in the past")]
+    Ended,
     #[error("the scheduler is shutting down")]
     ShuttingDown,
 }
@@ -110,6 +112,7 @@ impl SchedulerError {
             Self::NoSuchEntry { .. } => "no-such-entry",
             Self::EntryNotCallable { .. } => "entry-not-callable",
             Self::TooOften { .. } => "too-often",
+            Self::Ended => "trigger-ended",
             Self::ShuttingDown => "shutting-down",
         }
     }
@@ -128,6 +131,7 @@ impl SchedulerError {
             Self::NoSuchEntry { entries, .. } => Some(if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) }),
             Self::EntryNotCallable { .. } => Some("build it as a command (wasi:cli/run): its entry is then main".to_owned()),
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
+            Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
             Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),
             _ => None,
         }

@@ -11,7 +11,8 @@ mod events;
 mod jobs;
 mod runs;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,8 +23,8 @@ use crate::clock::Clock;
 use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::Inspection;
-use crate::executor::Executor;
-use crate::job::{ComponentName, Digest, Job, JobKey, JobSpec, Limits, Run, RunId};
+use crate::executor::{Artefact, Executor};
+use crate::job::{ComponentName, Job, JobKey, Limits, Run, RunId, TenantId, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -111,7 +112,13 @@ struct Inner {
     phase: watch::Sender<Phase>,
     /// Set when the driver and its last attempt are gone.
     stopped: watch::Sender<bool>,
+    /// Artefacts of references that were run lately; emptied when a component is pushed or removed.
+    resolved: Mutex<HashMap<Pinned, Artefact>>,
+    in_flight: Mutex<HashMap<RunId, u64>>,
 }
+
+/// A component version as a run names it.
+type Pinned = (TenantId, ComponentName, Version);
 
 /// How far the shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,15 +195,95 @@ pub struct RunDetail {
     pub waiting_for: Option<String>,
 }
 
-// The verbs, by noun (each `Result<…, SchedulerError>`):
-//   components.rs  push_component(&tenant, &name, bytes) → PushReport · component(&tenant, &name, version) → ComponentDetail
-//                  components(&tenant, page) → Page<ComponentVersion> · remove_component(&tenant, &name, Option<u32>) → u32
-//   jobs.rs        add_job(key, spec, on_conflict) → AddedJob · job(&key) → Job · jobs(&filter, page) → Page<Job>
-//                  pause_job(&key, PauseRequest) → Job · resume_job(&key, ResumeFrom) → Job · remove_job(&key, cancel_running) → Vec<RunId>
-//   runs.rs        trigger(&key, TriggerRequest) → Run · run(&tenant, id) → RunDetail · runs(&filter, page) → Page<Run>
-//                  skipped(&tenant, Option<&JobKey>, page) → Page<(JobKey, Skipped)> · cancel_run(&tenant, id, reason) → CancelFound
-//                  wait_run(&tenant, id) → RunDetail once it has ended
-//                  events() → &Events · counts() · shutdown(drain) · kill()
+impl Scheduler {
+    /// Starts the driver on the current tokio runtime, which is the control plane's: guests run elsewhere, in the executor.
+    /// With an exclusive store, what another owner left running is lost from this moment on, and is settled as such.
+    pub async fn start(parts: Parts) -> Result<Self, SchedulerError> {
+        let Parts { store, executor, compiler, cache, clock, options } = parts;
+        let owner = Owner(format!("{}-{}", options.node, uuid::Uuid::now_v7()).into());
+        if options.exclusive_store {
+            let ended = store.end_other_leases(&owner, clock.now()).await?;
+            if ended > 0 {
+                tracing::warn!(leases = ended, "a former server of this store did not shut down; what it left running is settled as lost");
+            }
+        }
+        let inner = Arc::new(Inner {
+            store,
+            executor,
+            compiler,
+            cache,
+            clock,
+            options,
+            owner,
+            events: Events::default(),
+            wake: Notify::new(),
+            phase: watch::Sender::new(Phase::Running),
+            stopped: watch::Sender::new(false),
+            resolved: Mutex::default(),
+            in_flight: Mutex::default(),
+        });
+        tokio::spawn(driver::drive(inner.clone()));
+        Ok(Self { inner })
+    }
 
-#[allow(dead_code)]
-type Named = (ComponentName, Digest, JobSpec, RunId, Duration);
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub async fn counts(&self) -> Result<StoreCounts, SchedulerError> {
+        Ok(self.inner.store.counts().await?)
+    }
+
+    /// Starts nothing new, waits for the attempts that are going, at most `drain`, then cancels them and records that.
+    /// Returns when the last outcome is stored. Calling it again with a shorter time shortens the wait.
+    pub async fn shutdown(&self, drain: Duration) {
+        self.inner.advance(Phase::Draining);
+        let mut stopped = self.inner.stopped.subscribe();
+        let done = stopped.wait_for(|stopped| *stopped);
+        if tokio::time::timeout(drain, done).await.is_ok() {
+            return;
+        }
+        self.inner.advance(Phase::Cancelling);
+        for run in self.inner.in_flight().keys() {
+            self.inner.executor.cancel(*run, "the server is shutting down");
+        }
+        let mut stopped = self.inner.stopped.subscribe();
+        // A cancelled attempt ends within a tick of the executor; one that does not is settled as lost by the next server.
+        if tokio::time::timeout(CANCEL_WAIT, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+            tracing::error!("some attempts did not end in time; the next server settles them as lost");
+        }
+    }
+}
+
+/// How long a cancelled attempt may take to be recorded.
+const CANCEL_WAIT: Duration = Duration::from_secs(5);
+
+impl Inner {
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let forward = to > *phase;
+            if forward {
+                *phase = to;
+            }
+            forward
+        });
+        self.wake.notify_one();
+    }
+
+    /// Runs of ours that are being attempted, with their fencing tokens.
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<RunId, u64>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolved(&self) -> MutexGuard<'_, HashMap<Pinned, Artefact>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! Verbs on runs and firings.
+
+use std::time::Duration;
+
+use crate::job::{Cause, JobKey, JobSpec, Run, RunId, RunState, Skipped, TenantId};
+use crate::store::{CancelFound, StoreError};
+
+use super::{Event, EventKind, Page, PageRequest, Phase, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest};
+
+/// A waiter looks at the store this often besides following the events, which may lag or be another node's.
+const WAIT_LOOK: Duration = Duration::from_secs(1);
+
+impl Scheduler {
+    /// Makes a run on demand: it starts as soon as a slot and the job's `max_running` allow, paused or not.
+    pub async fn trigger(&self, key: &JobKey, request: TriggerRequest) -> Result<Run, SchedulerError> {
+        let inner = &self.inner;
+        if *inner.phase.borrow() != Phase::Running {
+            return Err(SchedulerError::ShuttingDown);
+        }
+        let job = inner.store.job(key).await?;
+        if let Some(args) = &request.args {
+            JobSpec::validate_args(&job.spec.component.entry, args)?;
+        }
+        let now = inner.clock.now();
+        let unix = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(now.as_second()).unwrap_or(0), now.subsec_nanosecond().unsigned_abs());
+        let run = Run {
+            id: RunId(uuid::Uuid::new_v7(unix)),
+            job: key.clone(),
+            cause: Cause::OnDemand,
+            scheduled_at: now,
+            start_at: now,
+            start_deadline: None,
+            priority: job.spec.priority,
+            state: RunState::Queued,
+            component: job.spec.component,
+            args: request.args,
+            attempt: 0,
+            lost_attempts: 0,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            outcome: None,
+            cancel_requested: None,
+            error: None,
+            receipt: None,
+        };
+        let run = inner.store.add_run(run).await?;
+        inner.wake.notify_one();
+        Ok(run)
+    }
+
+    pub async fn run(&self, tenant: &TenantId, id: RunId) -> Result<RunDetail, SchedulerError> {
+        let store = &self.inner.store;
+        let run = store.run(tenant, id).await?;
+        let attempts = store.attempts(tenant, id).await?;
+        let job = match store.job(&run.job).await {
+            Ok(job) => Some(job),
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let now = self.inner.clock.now();
+        let waiting_for = match run.state {
+            RunState::Ended | RunState::Running => None,
+            RunState::WaitingRetry if run.start_at > now => Some("the time of its next attempt".to_owned()),
+            RunState::Queued if run.start_at > now => Some("its start time".to_owned()),
+            RunState::WaitingRetry | RunState::Queued => Some(match job.as_ref().and_then(|job| job.spec.running_max()) {
+                Some(most) if self.running(&run.job).await? >= u64::from(most) => format!("a running run of the same job to end (at most {most} at once)"),
+                _ => "a free slot".to_owned(),
+            }),
+        };
+        Ok(RunDetail { run, attempts, job, waiting_for })
+    }
+
+    async fn running(&self, key: &JobKey) -> Result<u64, SchedulerError> {
+        let filter = RunFilter { tenant: key.tenant.clone(), job: Some(key.id.clone()), state: Some(RunState::Running), ..RunFilter::default() };
+        Ok(self.inner.store.runs(&filter, PageRequest { after: None, limit: 1_000 }).await?.items.len() as u64)
+    }
+
+    pub async fn runs(&self, filter: &RunFilter, page: PageRequest) -> Result<Page<Run>, SchedulerError> {
+        Ok(self.inner.store.runs(filter, page).await?)
+    }
+
+    pub async fn skipped(&self, tenant: &TenantId, job: Option<&JobKey>, page: PageRequest) -> Result<Page<(JobKey, Skipped)>, SchedulerError> {
+        Ok(self.inner.store.skipped(tenant, job, page).await?)
+    }
+
+    /// Ends a run that has not started, asks one that runs to stop; one that has ended stays as it is.
+    pub async fn cancel_run(&self, tenant: &TenantId, id: RunId, reason: &str) -> Result<CancelFound, SchedulerError> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let found = inner.store.cancel_run(tenant, id, reason, now).await?;
+        match found {
+            CancelFound::Requested => inner.executor.cancel(id, reason),
+            CancelFound::Ended => {
+                let run = inner.store.run(tenant, id).await?;
+                inner.events.emit(now, tenant, EventKind::run_ended(&run, crate::job::Outcome::Cancelled));
+                inner.wake.notify_one();
+            }
+            CancelFound::AlreadyEnded => {}
+        }
+        Ok(found)
+    }
+
+    /// Returns once the run has ended. Dropping the future just stops waiting.
+    pub async fn wait_run(&self, tenant: &TenantId, id: RunId) -> Result<RunDetail, SchedulerError> {
+        let (_, mut events) = self.inner.events.subscribe(None);
+        loop {
+            if self.inner.store.run(tenant, id).await?.state == RunState::Ended {
+                return self.run(tenant, id).await;
+            }
+            let ended = |event: &Event| matches!(&event.kind, EventKind::RunEnded { run, .. } if *run == id);
+            let follow = async {
+                // An error is a lag or the hub's end: then the store is asked.
+                while let Ok(event) = events.recv().await {
+                    if ended(&event) {
+                        break;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(WAIT_LOOK, follow).await;
+        }
+    }
+}
