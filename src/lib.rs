@@ -1,7 +1,10 @@
 //! bellcage: a scheduler whose jobs are WebAssembly components.
 
+pub mod clock;
 pub mod component;
 pub mod executor;
 pub mod job;
+pub mod plan;
+pub mod scheduler;
 pub mod store;
 pub mod trigger;

@@ -14,6 +14,20 @@ mod engine;
 mod error;
 mod inspect;
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::Digest;
+
 pub use engine::{EngineSettings, engine_config};
 pub use error::ComponentError;
 pub use inspect::{EntryInfo, EntryKind, Inspection};
+
+/// A compiled component: a file written by our own compiler, authenticated before it is mapped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Of the component's bytes as uploaded: the key of every cache.
+    pub digest: Digest,
+    pub path: PathBuf,
+}

@@ -5,20 +5,14 @@
 //! Every attempt gets a fresh instance in a fresh store with every limit on; it is dropped when the attempt ends,
 //! however it ends.
 
-mod host;
-mod limiter;
-mod linker;
-mod outcome;
 pub mod pool;
-mod sandbox;
-
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Attempt, AttemptLog, Digest, Entry, Limits, Outcome, Receipt, RunError, RunId, RunResult};
+use crate::component::Artefact;
+use crate::job::{Attempt, AttemptLog, Entry, Limits, Outcome, Receipt, RunError, RunId, RunResult};
 
 pub use pool::{Pool, PoolConfig};
 
@@ -40,14 +34,6 @@ pub struct AttemptRequest {
     pub scheduled_at: Timestamp,
     /// When the run could have started, for the receipt's lateness; `None`: no lateness is reported.
     pub due_at: Option<Timestamp>,
-}
-
-/// A compiled component: a file written by our own compiler, authenticated before it is mapped.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Artefact {
-    /// Of the component's bytes as uploaded: the key of every cache.
-    pub digest: Digest,
-    pub path: PathBuf,
 }
 
 /// How an attempt ended and what it used.

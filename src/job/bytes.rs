@@ -3,16 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-const UNITS: [(&str, u64); 8] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("kB", 1_000),
-    ("KB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-];
+const UNITS: [(&str, u64); 8] =
+    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
 
 /// Bytes named by `text`; the error names what was typed.
 pub fn parse(text: &str) -> Result<u64, String> {

@@ -163,7 +163,15 @@ mod tests {
 
     #[test]
     fn a_bad_reference_says_which_part_is_wrong() {
-        for (bad, part) in [("", "component name"), ("a@0", "version"), ("a@", "version"), ("a@sha256:12", "digest"), ("a:", "entry"), ("a:b c", "entry"), ("A:b", "component name")] {
+        for (bad, part) in [
+            ("", "component name"),
+            ("a@0", "version"),
+            ("a@", "version"),
+            ("a@sha256:12", "digest"),
+            ("a:", "entry"),
+            ("a:b c", "entry"),
+            ("A:b", "component name"),
+        ] {
             let error = bad.parse::<Reference>().unwrap_err().to_string();
             assert!(error.contains(part), "{bad:?}: {error}");
         }

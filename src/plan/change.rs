@@ -42,7 +42,12 @@ pub fn replace<E>(existing: &Job, spec: JobSpec, now: Timestamp, compile: impl F
         Some(first) if first <= now => {
             let reason = if existing.pause.is_some() { SkipReason::Paused } else { SkipReason::Missed };
             // The stored trigger compiled when it was stored; where it does not any more, one firing is known to be owed.
-            let former = existing.spec.trigger.clone().anchored(existing.anchor).compile(crate::trigger::Salt { tenant: existing.key.tenant.as_str(), job: existing.key.id.as_str() });
+            let former = existing
+                .spec
+                .trigger
+                .clone()
+                .anchored(existing.anchor)
+                .compile(crate::trigger::Salt { tenant: existing.key.tenant.as_str(), job: existing.key.id.as_str() });
             Some(match former {
                 Ok(former) => skipped(&former, reason, Some("the trigger was changed".to_owned()), first, now, now),
                 Err(_) => Skipped { reason, detail: Some("the trigger was changed".to_owned()), count: 1, exact: false, first, last: first, recorded_at: now },

@@ -53,7 +53,8 @@ pub enum Step {
 /// Decides a due job's firings as of `now`.
 pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
     let Due { job, trigger, .. } = due;
-    let mut firing = Firing { steps: Vec::new(), cancel: Vec::new(), next_fire: job.next_fire, wake_at: job.next_fire, state: job.state.clone(), pause: job.pause.clone() };
+    let mut firing =
+        Firing { steps: Vec::new(), cancel: Vec::new(), next_fire: job.next_fire, wake_at: job.next_fire, state: job.state.clone(), pause: job.pause.clone() };
     let mut first = job.next_fire;
 
     if let Some(pause) = &job.pause {
@@ -162,7 +163,14 @@ fn overlap(due: Due<'_>, mut chosen: Vec<Timestamp>, now: Timestamp, firing: &mu
         Overlap::CancelRunning => {
             if let Some(last) = chosen.pop() {
                 if let Some(&first) = chosen.first() {
-                    firing.steps.push(Step::Skip(skipped(trigger, SkipReason::Coalesced, Some("a later firing replaced it".to_owned()), first, before(last), now)));
+                    firing.steps.push(Step::Skip(skipped(
+                        trigger,
+                        SkipReason::Coalesced,
+                        Some("a later firing replaced it".to_owned()),
+                        first,
+                        before(last),
+                        now,
+                    )));
                 }
                 chosen = vec![last];
                 firing.cancel = unfinished.to_vec();

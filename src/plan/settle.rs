@@ -19,7 +19,10 @@ pub struct Settlement {
 pub enum Decision {
     Ended,
     /// Another attempt, not before `at`. `uncounted`: the ended attempt does not count against `max_attempts`.
-    Retry { at: Timestamp, uncounted: bool },
+    Retry {
+        at: Timestamp,
+        uncounted: bool,
+    },
 }
 
 /// `run.attempt` is the number of the attempt that just ended, with `outcome`.

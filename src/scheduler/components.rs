@@ -1,7 +1,6 @@
 //! Verbs on components.
 
-use crate::component::{ComponentError, EntryKind, Inspection};
-use crate::executor::Artefact;
+use crate::component::{Artefact, ComponentError, EntryKind, Inspection};
 use crate::job::{ComponentName, Digest, Entry, Reference, TenantId, Version};
 use crate::store::StoreError;
 
@@ -41,7 +40,8 @@ impl Scheduler {
 
     /// Removes a component, or one version; refused while jobs need it. Returns how many versions went.
     pub async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, SchedulerError> {
-        let removed = self.inner.store.remove_component(tenant, name, version).await.map_err(|e| missing(e, name, version.map_or(Version::Newest, Version::Number)))?;
+        let removed =
+            self.inner.store.remove_component(tenant, name, version).await.map_err(|e| missing(e, name, version.map_or(Version::Newest, Version::Number)))?;
         self.inner.resolved().clear();
         Ok(removed)
     }
@@ -94,8 +94,9 @@ impl Inner {
 }
 
 fn inspection_of(component: &ComponentVersion) -> Result<Inspection, SchedulerError> {
-    serde_json::from_value(component.inspection.clone())
-        .map_err(|e| SchedulerError::Component(ComponentError::Damaged { what: format!("what is stored of component {:?}", component.name.as_str()), detail: e.to_string() }))
+    serde_json::from_value(component.inspection.clone()).map_err(|e| {
+        SchedulerError::Component(ComponentError::Damaged { what: format!("what is stored of component {:?}", component.name.as_str()), detail: e.to_string() })
+    })
 }
 
 /// "Not found" in a store says which row; a user wants to know which component.

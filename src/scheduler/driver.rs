@@ -231,7 +231,12 @@ impl Driver {
         let (missed, claimed): (Vec<_>, Vec<_>) = claimed.into_iter().map(|c| (plan::start_missed(&c.run, now), c)).partition(|(missed, _)| missed.is_some());
         for (_, claimed) in claimed {
             inner.in_flight().insert(claimed.run.id, claimed.lease.token);
-            let kind = EventKind::RunStarted { job: claimed.run.job.clone(), run: claimed.run.id, attempt: claimed.run.attempt, scheduled_at: claimed.run.scheduled_at };
+            let kind = EventKind::RunStarted {
+                job: claimed.run.job.clone(),
+                run: claimed.run.id,
+                attempt: claimed.run.attempt,
+                scheduled_at: claimed.run.scheduled_at,
+            };
             inner.events.emit(now, &claimed.run.job.tenant, kind);
             tokio::spawn(attempt(inner.clone(), claimed, self.ended.clone()));
         }

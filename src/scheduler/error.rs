@@ -128,7 +128,9 @@ impl SchedulerError {
             Self::Trigger(e) => e.hint.clone(),
             Self::ComponentNotUploaded(name) => Some(format!("bellcage component push {name}.wasm")),
             Self::NoSuchVersion { name, .. } => Some(format!("see its versions: bellcage component show {name}")),
-            Self::NoSuchEntry { entries, .. } => Some(if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) }),
+            Self::NoSuchEntry { entries, .. } => {
+                Some(if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) })
+            }
             Self::EntryNotCallable { .. } => Some("build it as a command (wasi:cli/run): its entry is then main".to_owned()),
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),

@@ -97,7 +97,11 @@ impl Scheduler {
     }
 
     /// Reads, decides, and stores if nobody else changed the job meanwhile; else decides anew.
-    async fn change(&self, key: &JobKey, decide: impl Fn(&Job, Timestamp) -> Result<(Job, Option<crate::job::Skipped>), SchedulerError>) -> Result<Job, SchedulerError> {
+    async fn change(
+        &self,
+        key: &JobKey,
+        decide: impl Fn(&Job, Timestamp) -> Result<(Job, Option<crate::job::Skipped>), SchedulerError>,
+    ) -> Result<Job, SchedulerError> {
         let inner = &self.inner;
         for _ in 0..CONFLICT_TRIES {
             let job = inner.store.job(key).await?;

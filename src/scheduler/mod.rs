@@ -22,8 +22,8 @@ use tokio::sync::{Notify, watch};
 use crate::clock::Clock;
 use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
-use crate::component::Inspection;
-use crate::executor::{Artefact, Executor};
+use crate::component::{Artefact, Inspection};
+use crate::executor::Executor;
 use crate::job::{ComponentName, Job, JobKey, Limits, Run, RunId, TenantId, Version};
 use crate::store::{Owner, Store};
 

@@ -14,9 +14,7 @@
 
 mod error;
 mod lease;
-pub mod memory;
 mod query;
-pub mod sqlite;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -170,7 +168,14 @@ pub trait Store: Send + Sync + 'static {
     // Components.
 
     /// Stores `bytes` under their digest (once) and names them. The same bytes as the newest version of `name`: no new version.
-    async fn push_component(&self, tenant: &TenantId, name: &ComponentName, bytes: Vec<u8>, inspection: serde_json::Value, now: Timestamp) -> Result<Pushed, StoreError>;
+    async fn push_component(
+        &self,
+        tenant: &TenantId,
+        name: &ComponentName,
+        bytes: Vec<u8>,
+        inspection: serde_json::Value,
+        now: Timestamp,
+    ) -> Result<Pushed, StoreError>;
     /// `NotFound` where there is no such name or version.
     async fn component(&self, tenant: &TenantId, name: &ComponentName, version: Version) -> Result<ComponentVersion, StoreError>;
     /// The newest version of each name, by name; the cursor is a name.

@@ -1,0 +1,3 @@
+//! The compile child.
+
+pub struct Compiler {}

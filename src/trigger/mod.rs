@@ -1,0 +1,138 @@
+//! Triggers: when a job fires, as pure functions from an instant to the next one.
+//!
+//! A `TriggerSpec` is what a user wrote; compiled, it is a `Trigger`, which can be asked forwards (`next_after`),
+//! backwards (`last_at_or_before`) and for a number (`count_between`), so that catching up after downtime jumps
+//! instead of looping. No clock is read here and there is no state: the same question has the same answer, on
+//! every machine, since the time-zone database is the one compiled in.
+
+mod at;
+mod cron;
+mod duration;
+mod error;
+mod every;
+mod spec;
+mod zone;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+pub use duration::parse_duration;
+pub use error::{Span, TriggerError};
+pub use spec::{CronSpec, EverySpec, TriggerSpec};
+pub use zone::{parse_instant, parse_timezone};
+
+/// Whose trigger it is: what spreads `H` and jitter, always in the same way.
+#[derive(Clone, Copy, Debug)]
+pub struct Salt<'a> {
+    pub tenant: &'a str,
+    pub job: &'a str,
+}
+
+/// A compiled trigger.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    kind: Kind,
+    /// Firings are at or after `start` and at or before `end`.
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    zone: TimeZone,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    At(Timestamp),
+    Every(every::Every),
+    Cron(std::sync::Arc<cron::Cron>),
+    Manual,
+}
+
+/// How many firings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub n: u64,
+    /// False where `n` is a lower bound.
+    pub exact: bool,
+}
+
+const MICRO: SignedDuration = SignedDuration::from_micros(1);
+
+impl Trigger {
+    /// The first firing strictly after `t`; `None` when there is none.
+    pub fn next_after(&self, t: Timestamp) -> Option<Timestamp> {
+        let t = match self.start {
+            Some(start) => t.max(start.saturating_sub(MICRO).unwrap_or(start)),
+            None => t,
+        };
+        let next = match &self.kind {
+            Kind::At(at) => Some(*at).filter(|&at| at > t),
+            Kind::Every(every) => every.next_after(t),
+            Kind::Cron(cron) => cron.next_after(t, &self.zone),
+            Kind::Manual => None,
+        };
+        next.filter(|&next| self.end.is_none_or(|end| next <= end))
+    }
+
+    /// The last firing at or before `t`; `None` when there was none.
+    pub fn last_at_or_before(&self, t: Timestamp) -> Option<Timestamp> {
+        let t = self.end.map_or(t, |end| t.min(end));
+        let last = match &self.kind {
+            Kind::At(at) => Some(*at).filter(|&at| at <= t),
+            Kind::Every(every) => every.last_at_or_before(t),
+            Kind::Cron(cron) => cron.last_at_or_before(t, &self.zone),
+            Kind::Manual => None,
+        };
+        last.filter(|&last| self.start.is_none_or(|start| last >= start))
+    }
+
+    /// How many firings are in `(after, until]`. Counted by arithmetic: a year of a 1-second job costs no more than its months.
+    pub fn count_between(&self, after: Timestamp, until: Timestamp) -> Count {
+        let after = self.start.map_or(after, |start| after.max(start.saturating_sub(MICRO).unwrap_or(start)));
+        let until = self.end.map_or(until, |end| until.min(end));
+        let n = match &self.kind {
+            _ if until <= after => 0,
+            Kind::At(at) => u64::from(*at > after && *at <= until),
+            Kind::Every(every) => every.count_between(after, until),
+            Kind::Cron(cron) => cron.count_between(after, until, &self.zone),
+            Kind::Manual => 0,
+        };
+        Count { n, exact: true }
+    }
+
+    /// The zone that its times are meant in: for showing them to people. UTC where none was given.
+    pub fn timezone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// In words: `at 02:30, Monday to Friday, Europe/Stockholm time`.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::At(at) => format!("once, at {}", zone::show(*at, &self.zone)),
+            Kind::Every(every) => format!("every {}", crate::job::duration::format(every.every)),
+            Kind::Cron(cron) => format!("{}, {} time", cron.describe(), self.zone.iana_name().unwrap_or("UTC")),
+            Kind::Manual => "on demand only".to_owned(),
+        }
+    }
+
+    /// What the zone's clock changes of the coming 400 days will do to it, in words.
+    pub fn notes(&self, now: Timestamp) -> Vec<String> {
+        match &self.kind {
+            Kind::Cron(cron) => cron.notes(now, &self.zone),
+            Kind::At(_) | Kind::Every(_) | Kind::Manual => Vec::new(),
+        }
+    }
+}
+
+/// By how much a firing's start is moved: `0 ≤ offset ≤ jitter`, in whole microseconds, by a hash of tenant, job and instant.
+pub fn jitter_offset(salt: Salt<'_>, scheduled: Timestamp, jitter: SignedDuration) -> SignedDuration {
+    let Ok(most) = u64::try_from(jitter.as_micros()) else { return SignedDuration::ZERO };
+    let hash = stable_hash(salt, &scheduled.as_microsecond().to_be_bytes());
+    let offset = (u128::from(hash) * (u128::from(most) + 1)) >> 64;
+    SignedDuration::from_micros(i64::try_from(offset).unwrap_or(0))
+}
+
+/// The first 64 bits of SHA-256 over the parts, each ended by a zero byte: the same on every machine, for ever.
+fn stable_hash(salt: Salt<'_>, what: &[u8]) -> u64 {
+    let hash = Sha256::new().chain_update(salt.tenant).chain_update([0]).chain_update(salt.job).chain_update([0]).chain_update(what).finalize();
+    hash.iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte))
+}
