@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use jiff::{Timestamp, Zoned, civil};
+use jiff::{Timestamp, ZonedDateTime, civil};
 
 use super::TriggerError;
 
@@ -61,7 +61,7 @@ pub fn parse_instant(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, 
     let text = typed.trim();
     // An RFC 9557 time names its zone, which is looked up in our database, not the host's.
     let instant = if text.contains('[') {
-        jiff::fmt::temporal::DateTimeParser::new().parse_zoned_with(&DATABASE, text).map(|zoned| zoned.timestamp()).ok()
+        jiff::fmt::temporal::DateTimeParser::new().parse_zoned_datetime_with(&DATABASE, text).map(|zoned| zoned.timestamp()).ok()
     } else {
         text.parse::<Timestamp>().ok().or_else(|| {
             let local: civil::DateTime = text.parse().ok()?;
@@ -81,7 +81,7 @@ pub fn parse_instant(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, 
 
 /// RFC 9557 in a zone, to the second where that is exact.
 pub fn show(t: Timestamp, zone: &TimeZone) -> String {
-    Zoned::new(t, zone.clone()).to_string()
+    ZonedDateTime::new(t, zone.clone()).to_string()
 }
 
 #[cfg(test)]
