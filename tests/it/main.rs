@@ -1,0 +1,3 @@
+//! The one integration-test binary: a file or folder a concern.
+
+mod architecture;
