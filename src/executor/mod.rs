@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::component::Artefact;
 use crate::job::{Attempt, AttemptLog, Entry, Limits, Outcome, Receipt, RunError, RunId, RunResult};
 
-pub use pool::{Pool, PoolConfig};
+pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
 
 /// Everything an attempt needs, and all it gets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
