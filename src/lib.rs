@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod component;
+pub mod config;
 pub mod executor;
 pub mod job;
 pub mod plan;

@@ -1,0 +1,518 @@
+//! The configuration: flags over the environment over `bellcage.toml` over `default.toml`, each value with where it came from.
+//!
+//! `default.toml` is embedded and is the reference: every setting stands in it with a comment, and a key that does not is
+//! refused by name. Nothing here looks at the environment or at the command line by itself: a caller hands both in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+use crate::job::{Limits, bytes, duration};
+
+/// The commented defaults, as embedded.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// The file that is read from the working directory when no other is named.
+pub const FILE_NAME: &str = "bellcage.toml";
+
+/// The largest configuration file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub store: Store,
+    pub scheduler: Scheduler,
+    pub executor: Executor,
+    /// Of attempts whose job does not say.
+    pub limits: Limits,
+    /// The most that a job may ask for.
+    pub limit_caps: Limits,
+    pub compile: Compile,
+    pub shutdown: Shutdown,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// Empty: made at the first start and kept in the data directory.
+    pub token: String,
+    #[serde(with = "bytes")]
+    pub component_max: u64,
+    #[serde(with = "bytes")]
+    pub body_max: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub data: PathBuf,
+    #[serde(with = "duration")]
+    pub keep_for: SignedDuration,
+    pub keep_runs_per_job: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scheduler {
+    #[serde(with = "duration")]
+    pub lease: SignedDuration,
+    pub batch_max: usize,
+    #[serde(with = "duration")]
+    pub every_min: SignedDuration,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Executor {
+    /// 0: one per core.
+    pub workers: usize,
+    pub slots: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compile {
+    #[serde(with = "bytes")]
+    pub memory: u64,
+    #[serde(with = "duration")]
+    pub cpu: SignedDuration,
+    #[serde(with = "duration")]
+    pub wall: SignedDuration,
+    #[serde(with = "bytes")]
+    pub artefact: u64,
+    /// 0: one per core.
+    pub at_once: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    #[serde(with = "duration")]
+    pub drain: SignedDuration,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where a value came from. `Display` is how a user would find it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File { path: PathBuf, line: usize },
+    Environment { name: String },
+    Flag { name: String },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment { name } | Self::Flag { name } => f.write_str(name),
+        }
+    }
+}
+
+/// What a configuration is made from, besides the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A file that was named and must exist; else `bellcage.toml`, where there is one.
+    pub file: Option<PathBuf>,
+    /// The environment's variables; those that do not begin with `BELLCAGE_` are passed over.
+    pub environment: Vec<(String, String)>,
+    /// In the order in which they were typed.
+    pub flags: Vec<FlagValue>,
+}
+
+/// A flag that sets a setting.
+#[derive(Clone, Debug)]
+pub struct FlagValue {
+    /// As typed: `--listen`.
+    pub flag: String,
+    /// `server.listen`.
+    pub key: String,
+    pub value: String,
+}
+
+/// One setting as it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// `server.listen`.
+    pub key: String,
+    pub value: Value,
+    pub origin: Origin,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration file {} cannot be read: {detail}", path.display())]
+    Read { path: PathBuf, detail: String },
+    #[error("{}:{line}: {message}", path.display())]
+    Syntax { path: PathBuf, line: usize, message: String },
+    #[error("{origin}: there is no setting {key:?}")]
+    Unknown { key: String, origin: Origin, nearest: Option<String> },
+    #[error("{origin}: {key} cannot be {value}: {message}")]
+    Value { key: String, value: String, origin: Origin, message: String },
+}
+
+impl ConfigError {
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "config-unreadable",
+            Self::Syntax { .. } | Self::Value { .. } => "bad-config",
+            Self::Unknown { .. } => "unknown-setting",
+        }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } | Self::Syntax { .. } => None,
+            Self::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
+            Self::Unknown { .. } => Some("see all settings with: bellcage config show".to_owned()),
+            Self::Value { key, .. } => Some(format!("the default is {key} = {}", default_of(key)?)),
+        }
+    }
+}
+
+/// A configuration and where each of its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    values: Table,
+    origins: BTreeMap<String, Origin>,
+    /// Variables of the environment that begin with `BELLCAGE_` and set nothing. They are not refused: container
+    /// platforms set such names for services of that name.
+    pub unknown_variables: Vec<String>,
+}
+
+/// Names that begin with `BELLCAGE_` and are no settings: where a client finds its server, and which file to read.
+const OTHER_VARIABLES: [&str; 3] = ["BELLCAGE_SERVER", "BELLCAGE_TOKEN", "BELLCAGE_CONFIG"];
+
+impl Loaded {
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let mut loaded = Self::defaults();
+        match sources.file {
+            Some(path) => loaded.read_file(&path)?,
+            None if Path::new(FILE_NAME).exists() => loaded.read_file(Path::new(FILE_NAME))?,
+            None => {}
+        }
+        for (name, value) in sources.environment {
+            loaded.set_variable(name, &value)?;
+        }
+        for FlagValue { flag, key, value } in sources.flags {
+            loaded.set_text(&key, &value, Origin::Flag { name: flag })?;
+        }
+        Ok(loaded)
+    }
+
+    /// Every setting in the order of `default.toml`, secrets blanked.
+    pub fn settings(&self) -> Vec<Setting> {
+        let mut settings: Vec<_> = keys(&self.values)
+            .map(|(section, key)| {
+                let name = format!("{section}.{key}");
+                let value =
+                    if name == "server.token" && !self.config.server.token.is_empty() { Value::from("(set)") } else { self.values[section][key].clone() };
+                Setting { origin: self.origins.get(&name).cloned().unwrap_or(Origin::Default), key: name, value }
+            })
+            .collect();
+        settings.sort_by_key(|setting| place_in_default(&setting.key));
+        settings
+    }
+
+    fn defaults() -> Self {
+        let values: Table = DEFAULT_TOML.parse().expect("default.toml is TOML: a test reads it");
+        let config = values.clone().try_into().expect("default.toml fills a configuration: a test reads it");
+        Self { config, values, origins: BTreeMap::new(), unknown_variables: Vec::new() }
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let unreadable = |detail: String| ConfigError::Read { path: path.to_owned(), detail };
+        let size = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(unreadable(format!("it has {size} bytes, above the most that is read, {FILE_BYTES_MAX}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
+        self.read_text(path, &text)
+    }
+
+    fn read_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let line_of = |at: usize| text.bytes().take(at).filter(|&b| b == b'\n').count() + 1;
+        let syntax = |e: toml::de::Error| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: line_of(e.span().map_or(0, |span| span.start)),
+            message: e.message().to_owned(),
+        };
+        let places = DeTable::parse(text).map_err(syntax)?;
+        let values: Table = text.parse().map_err(syntax)?;
+        for (section, entries) in places.get_ref() {
+            let origin = |at: usize| Origin::File { path: path.to_owned(), line: line_of(at) };
+            let name = section.get_ref().as_ref();
+            let DeValue::Table(entries) = entries.get_ref() else {
+                return Err(unknown(name, origin(section.span().start)));
+            };
+            if !self.values.contains_key(name) {
+                return Err(unknown(name, origin(section.span().start)));
+            }
+            for key in entries.keys() {
+                let value = values[name][key.get_ref().as_ref()].clone();
+                self.set(&format!("{name}.{}", key.get_ref()), value, origin(key.span().start))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_variable(&mut self, name: String, value: &str) -> Result<(), ConfigError> {
+        let Some(upper) = name.strip_prefix("BELLCAGE_") else { return Ok(()) };
+        let found = keys(&self.values).map(|(section, key)| format!("{section}.{key}")).find(|key| key.replace('.', "_").to_uppercase() == upper);
+        match found {
+            Some(key) => self.set_text(&key, value, Origin::Environment { name }),
+            None => {
+                if !OTHER_VARIABLES.contains(&name.as_str()) {
+                    self.unknown_variables.push(name);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets from text without TOML's quotes: read as a number where the default is one.
+    fn set_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
+        let number = default_of(key).filter(Value::is_integer).and_then(|_| text.replace('_', "").parse().ok()).map(Value::Integer);
+        self.set(key, number.unwrap_or_else(|| Value::from(text)), origin)
+    }
+
+    fn set(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
+        let place = key.split_once('.').and_then(|(section, name)| self.values.get_mut(section)?.as_table_mut()?.get_mut(name));
+        let Some(place) = place else { return Err(unknown(key, origin)) };
+        *place = value.clone();
+        match Config::deserialize(self.values.clone()) {
+            Ok(config) => self.config = config,
+            Err(error) => return Err(ConfigError::Value { key: key.to_owned(), value: value.to_string(), origin, message: explain(error.message()) }),
+        }
+        if let Some(message) = self.config.refuse(key) {
+            return Err(ConfigError::Value { key: key.to_owned(), value: value.to_string(), origin, message });
+        }
+        self.origins.insert(key.to_owned(), origin);
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Why the value of `key`, of the right type, cannot be used all the same.
+    fn refuse(&self, key: &str) -> Option<String> {
+        let zero = match key {
+            "server.component_max" => self.server.component_max == 0,
+            "server.body_max" => self.server.body_max == 0,
+            "store.keep_for" => self.store.keep_for.is_zero(),
+            "store.keep_runs_per_job" => self.store.keep_runs_per_job == 0,
+            "scheduler.lease" => self.scheduler.lease.is_zero(),
+            "scheduler.batch_max" => self.scheduler.batch_max == 0,
+            "executor.slots" => self.executor.slots == 0,
+            "compile.memory" => self.compile.memory == 0,
+            "compile.cpu" => self.compile.cpu.is_zero(),
+            "compile.wall" => self.compile.wall.is_zero(),
+            "compile.artefact" => self.compile.artefact == 0,
+            _ if key.starts_with("limits.") => has_zero(&self.limits),
+            _ if key.starts_with("limit_caps.") => has_zero(&self.limit_caps),
+            _ => false,
+        };
+        match key {
+            _ if zero => Some("it must be more than zero".to_owned()),
+            "store.data" if self.store.data.as_os_str().is_empty() => Some("it must name a directory".to_owned()),
+            "scheduler.batch_max" if self.scheduler.batch_max > 100_000 => Some("the most is 100000".to_owned()),
+            "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
+            "executor.slots" if self.executor.slots > 100_000 => Some("the most is 100000".to_owned()),
+            "compile.at_once" if self.compile.at_once > 1_024 => Some("the most is 1024".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn has_zero(limits: &Limits) -> bool {
+    let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random } = limits;
+    timeout.is_zero() || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random].contains(&&0)
+}
+
+fn unknown(key: &str, origin: Origin) -> ConfigError {
+    let defaults = Loaded::defaults().values;
+    let sections = defaults.keys().cloned();
+    let all = keys(&defaults).map(|(section, name)| format!("{section}.{name}"));
+    let nearest = if key.contains('.') { nearest(key, all) } else { nearest(key, sections) };
+    ConfigError::Unknown { key: key.chars().take(100).collect(), origin, nearest }
+}
+
+fn default_of(key: &str) -> Option<Value> {
+    let (section, name) = key.split_once('.')?;
+    Loaded::defaults().values.get(section)?.get(name).cloned()
+}
+
+fn keys(table: &Table) -> impl Iterator<Item = (&str, &str)> {
+    table
+        .iter()
+        .flat_map(|(section, entries)| entries.as_table().into_iter().flat_map(move |entries| entries.keys().map(move |key| (section.as_str(), key.as_str()))))
+}
+
+/// The line of `default.toml` on which a setting stands.
+fn place_in_default(key: &str) -> Option<usize> {
+    let (section, name) = key.split_once('.')?;
+    let mut inside = false;
+    DEFAULT_TOML.lines().position(|line| {
+        if line.starts_with('[') {
+            inside = line == format!("[{section}]");
+        }
+        inside && line.split_once(" = ").is_some_and(|(left, _)| left == name)
+    })
+}
+
+/// serde's words for a type that does not fit, as a sentence for people.
+fn explain(message: &str) -> String {
+    message.trim().replace("invalid type: ", "").replace("invalid socket address syntax", "an address and a port are wanted, such as 127.0.0.1:7878")
+}
+
+/// Of `names`, the one most like `typed`, where one is near enough to be meant.
+pub fn nearest(typed: &str, names: impl IntoIterator<Item = String>) -> Option<String> {
+    let typed: String = typed.chars().take(100).collect();
+    let most = (typed.len() / 3).clamp(1, 3);
+    names.into_iter().map(|name| (distance(&typed, &name), name)).filter(|(distance, _)| *distance <= most).min().map(|(_, name)| name)
+}
+
+/// Letters to insert, remove or replace to make one of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::compile::CompilerConfig;
+    use crate::executor::PoolConfig;
+    use crate::scheduler::Options;
+
+    fn file(text: &str) -> Result<Loaded, ConfigError> {
+        let mut loaded = Loaded::defaults();
+        loaded.read_text(Path::new("bellcage.toml"), text)?;
+        Ok(loaded)
+    }
+
+    #[test]
+    fn default_toml_equals_the_defaults_of_the_code() {
+        let config = Loaded::defaults().config;
+        let options = Options::default();
+        assert_eq!(config.limits, options.limits);
+        assert_eq!(config.limit_caps, options.limit_caps);
+        assert_eq!(config.scheduler, Scheduler { lease: options.lease, batch_max: options.batch_max, every_min: options.every_min });
+        assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
+        assert_eq!(config.executor.slots, PoolConfig::default().slots);
+        let compiler = CompilerConfig::new(PathBuf::new());
+        let Compile { memory, cpu, wall, artefact, at_once: _ } = config.compile;
+        assert_eq!((memory, artefact, config.server.component_max), (compiler.memory, compiler.artefact_max, compiler.source_max));
+        assert_eq!((cpu.unsigned_abs(), wall.unsigned_abs()), (compiler.cpu, compiler.wall));
+    }
+
+    #[test]
+    fn every_setting_of_default_toml_has_a_comment_unless_its_section_explains_it() {
+        let mut commented = false;
+        let mut section = "";
+        for line in DEFAULT_TOML.lines() {
+            match line.as_bytes().first() {
+                Some(b'#') => commented = true,
+                Some(b'[') => section = line,
+                Some(_) => {
+                    assert!(commented || section == "[limit_caps]", "{line:?} has no comment");
+                    commented = false;
+                }
+                None => commented = false,
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        let mut loaded = file("[executor]\nslots = 1\nworkers = 1\n[limits]\nfuel = 1\n").unwrap();
+        loaded.set_variable("BELLCAGE_EXECUTOR_SLOTS".to_owned(), "2").unwrap();
+        loaded.set_variable("BELLCAGE_LIMITS_FUEL".to_owned(), "2_000").unwrap();
+        loaded.set_text("executor.slots", "3", Origin::Flag { name: "--slots".to_owned() }).unwrap();
+        assert_eq!((loaded.config.executor.slots, loaded.config.executor.workers, loaded.config.limits.fuel), (3, 1, 2000));
+        let origin = |key: &str| loaded.settings().into_iter().find(|s| s.key == key).unwrap().origin.to_string();
+        assert_eq!(origin("executor.slots"), "--slots");
+        assert_eq!(origin("limits.fuel"), "BELLCAGE_LIMITS_FUEL");
+        assert_eq!(origin("executor.workers"), "bellcage.toml:3");
+        assert_eq!(origin("log.level"), "default");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
+        let error = file("[server]\n\nlisen = \"x\"").unwrap_err();
+        assert_eq!(error.to_string(), "bellcage.toml:3: there is no setting \"server.lisen\"");
+        assert_eq!(error.hint().as_deref(), Some("did you mean server.listen?"));
+        let error = file("[sever]\nlisten = \"x\"").unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("bellcage.toml:1: there is no setting \"sever\"", Some("did you mean server?")));
+        let error = file("listen = 1").unwrap_err();
+        assert_eq!(error.hint().as_deref(), Some("see all settings with: bellcage config show"));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_line_and_the_default() {
+        for (text, message) in [
+            ("[limits]\nmemory = \"much\"", "bellcage.toml:2: limits.memory cannot be \"much\": \"much\" is not a size"),
+            ("[limits]\nfuel = 0", "bellcage.toml:2: limits.fuel cannot be 0: it must be more than zero"),
+            ("[server]\nlisten = \"here\"", "bellcage.toml:2: server.listen cannot be \"here\": an address and a port are wanted"),
+            ("[server]\nlisten = \"a", "bellcage.toml:2: "),
+            ("[executor]\nslots = -4", "bellcage.toml:2: executor.slots cannot be -4"),
+        ] {
+            let error = file(text).unwrap_err();
+            assert!(error.to_string().starts_with(message), "{error}");
+        }
+        assert_eq!(file("[limits]\nfuel = 0").unwrap_err().hint().as_deref(), Some("the default is limits.fuel = 10000000000"));
+    }
+
+    #[test]
+    fn variables_that_set_nothing_are_reported_and_not_refused() {
+        let mut loaded = Loaded::defaults();
+        for name in ["BELLCAGE_SERVER", "BELLCAGE_TOKEN", "BELLCAGE_PORT", "HOME"] {
+            loaded.set_variable(name.to_owned(), "tcp://10.0.0.1:80").unwrap();
+        }
+        assert_eq!(loaded.unknown_variables, ["BELLCAGE_PORT"]);
+    }
+
+    #[test]
+    fn settings_are_listed_in_the_order_of_the_reference_and_hide_the_token() {
+        let mut loaded = file("[server]\ntoken = \"hush\"").unwrap();
+        loaded.set_text("log.format", "json", Origin::Default).unwrap();
+        let settings = loaded.settings();
+        assert_eq!(settings.first().map(|s| s.key.as_str()), Some("server.listen"));
+        assert_eq!(settings.last().map(|s| s.key.as_str()), Some("log.format"));
+        assert_eq!(settings[1].value, Value::from("(set)"));
+    }
+}
