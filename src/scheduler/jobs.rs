@@ -33,7 +33,7 @@ impl Scheduler {
                         Err(StoreError::NotFound { .. }) => continue,
                         other => other?,
                     };
-                    let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| inner.compile(&key, &spec.trigger, anchor))?;
+                    let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| compile(&key, &spec.trigger, anchor))?;
                     match inner.store.update_job(job, existing.revision, owed).await {
                         Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => continue,
                         other => other?,
@@ -71,7 +71,7 @@ impl Scheduler {
     pub async fn resume_job(&self, key: &JobKey, from: ResumeFrom) -> Result<Job, SchedulerError> {
         let job = self
             .change(key, |job, now| {
-                let trigger = self.inner.compile(key, &job.spec.trigger, job.anchor)?;
+                let trigger = compile(key, &job.spec.trigger, job.anchor)?;
                 Ok(plan::resume(job, &trigger, from == ResumeFrom::Missed, now))
             })
             .await?;
@@ -119,14 +119,15 @@ impl Scheduler {
     }
 }
 
-impl Inner {
-    pub(super) fn compile(&self, key: &JobKey, trigger: &TriggerSpec, anchor: Timestamp) -> Result<Trigger, SchedulerError> {
-        let salt = Salt { tenant: key.tenant.as_str(), job: key.id.as_str() };
-        Ok(trigger.clone().anchored(anchor).compile(salt)?)
-    }
+/// `key`'s trigger, with an interval that has no start anchored at `anchor`.
+pub(super) fn compile(key: &JobKey, trigger: &TriggerSpec, anchor: Timestamp) -> Result<Trigger, SchedulerError> {
+    let salt = Salt { tenant: key.tenant.as_str(), job: key.id.as_str() };
+    Ok(trigger.clone().anchored(anchor).compile(salt)?)
+}
 
+impl Inner {
     fn check_trigger(&self, key: &JobKey, spec: &TriggerSpec, now: Timestamp) -> Result<Trigger, SchedulerError> {
-        let trigger = self.compile(key, spec, now)?;
+        let trigger = compile(key, spec, now)?;
         if let Some(every) = spec.shortest_interval().filter(|&every| every < self.options.every_min) {
             let text = crate::job::duration::format;
             return Err(SchedulerError::TooOften { every: text(every), min: text(self.options.every_min) });

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod jobs;
 mod runs;
+mod steps;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,7 +106,7 @@ struct Inner {
     cache: Cache,
     clock: Arc<dyn Clock>,
     options: Options,
-    owner: Owner,
+    steps: steps::Steps,
     events: Events,
     /// Something came due by a call rather than by time: the driver looks at once.
     wake: Notify,
@@ -207,15 +208,16 @@ impl Scheduler {
                 tracing::warn!(leases = ended, "a former server of this store did not shut down; what it left running is settled as lost");
             }
         }
+        let events = Events::default();
         let inner = Arc::new(Inner {
+            steps: steps::Steps::new(store.clone(), owner, options.lease, options.batch_max, events.clone()),
             store,
             executor,
             compiler,
             cache,
             clock,
             options,
-            owner,
-            events: Events::default(),
+            events,
             wake: Notify::new(),
             phase: watch::Sender::new(Phase::Running),
             stopped: watch::Sender::new(false),

@@ -1,0 +1,287 @@
+//! The steps of a turn: each asks the store what there is, lets `plan` decide, stores the answer, and tells who watches.
+//!
+//! ```text
+//! fire      due jobs → plan::fire → commit_firings, one transaction a batch
+//! lost      running runs whose lease ended → plan::settle → finish_attempts
+//! claim     runs whose time has come, for as many free slots; one that is past its deadline becomes a missed firing
+//! settle    ended attempts → plan::settle → finish_attempts, one transaction a batch
+//! ```
+//! A step does all or nothing and may be stopped between any two awaits: what it leased comes due again. It knows no
+//! executor and no clock, so that the driver and a simulation take the same steps.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::job::{Attempt, AttemptLog, Job, JobKey, JobState, Outcome, Receipt, RunError, RunId, TenantId};
+use crate::plan::{self, Decision, Due};
+use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, Settled, Store, StoreError};
+use crate::trigger::Trigger;
+
+use super::{EventKind, Events, jobs::compile};
+
+/// Compiled triggers kept at most.
+const TRIGGERS_MAX: usize = 20_000;
+
+pub(super) struct Steps {
+    pub store: Arc<dyn Store>,
+    pub owner: Owner,
+    /// How long a lease lasts that a step takes.
+    pub lease: SignedDuration,
+    /// Jobs, or runs, per step.
+    pub batch_max: usize,
+    pub events: Events,
+    triggers: Mutex<HashMap<JobKey, (u64, Trigger)>>,
+}
+
+/// What `fire` did.
+pub(super) struct Fired {
+    /// There may be more at once.
+    pub more: bool,
+    /// Running runs to cancel: later firings replace them.
+    pub cancel: Vec<RunId>,
+}
+
+/// What `claim` found.
+pub(super) struct Claimed {
+    pub more: bool,
+    /// To be attempted now, each under its lease.
+    pub runs: Vec<ClaimedRun>,
+}
+
+/// An attempt that ended, on its way to the store.
+#[derive(Clone)]
+pub(super) struct Ended {
+    pub claimed: ClaimedRun,
+    pub attempt: Attempt,
+}
+
+/// Why later firings cancel.
+pub(super) const REPLACED: &str = "a later firing replaced it (overlap = cancel-running)";
+
+impl Steps {
+    pub fn new(store: Arc<dyn Store>, owner: Owner, lease: SignedDuration, batch_max: usize, events: Events) -> Self {
+        Self { store, owner, lease, batch_max: batch_max.max(1), events, triggers: Mutex::default() }
+    }
+
+    fn lease_end(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.lease).unwrap_or(now)
+    }
+
+    pub async fn fire(&self, now: Timestamp) -> Result<Fired, StoreError> {
+        let leased = self.store.lease_due(&self.owner, now, self.lease_end(now), self.batch_max).await?;
+        let mut fired = Fired { more: leased.len() == self.batch_max, cancel: Vec::new() };
+        if leased.is_empty() {
+            return Ok(fired);
+        }
+        let firings: Vec<FiringCommit> = leased.into_iter().map(|job| self.decide(job, now)).collect();
+        let told: Vec<_> = firings.iter().map(Told::of).collect();
+        let answers = self.store.commit_firings(firings).await?;
+        for (told, answer) in told.into_iter().zip(answers) {
+            if answer == Fenced::LeaseLost {
+                tracing::warn!(job = %told.job, "another node took this job's firing, or the job was changed meanwhile");
+                continue;
+            }
+            for kind in told.events {
+                self.events.emit(now, &told.job.tenant, kind);
+            }
+            fired.cancel.extend(told.cancel);
+        }
+        Ok(fired)
+    }
+
+    fn decide(&self, leased: LeasedJob, now: Timestamp) -> FiringCommit {
+        let LeasedJob { job, lease, unfinished, unfinished_count } = leased;
+        let trigger = match self.trigger(&job) {
+            Ok(trigger) => trigger,
+            // It was checked when it was added, so the rules have changed since; that job rests, others go on.
+            Err(reason) => {
+                return FiringCommit {
+                    job: job.key,
+                    token: lease.token,
+                    steps: Vec::new(),
+                    cancel: Vec::new(),
+                    cancel_reason: None,
+                    next_fire: job.next_fire,
+                    wake_at: None,
+                    state: JobState::Unresolved(reason),
+                    pause: job.pause,
+                    now,
+                };
+            }
+        };
+        let unfinished: Vec<_> = unfinished.iter().map(|u| u.run).collect();
+        let firing = plan::fire(Due { job: &job, trigger: &trigger, unfinished: &unfinished, unfinished_count }, now);
+        let step = |step| match step {
+            plan::Step::Run(run) => FiringStep::Run(*run),
+            plan::Step::Skip(skip) => FiringStep::Skip(skip),
+        };
+        FiringCommit {
+            job: job.key,
+            token: lease.token,
+            steps: firing.steps.into_iter().map(step).collect(),
+            cancel_reason: (!firing.cancel.is_empty()).then(|| REPLACED.to_owned()),
+            cancel: firing.cancel,
+            next_fire: firing.next_fire,
+            wake_at: firing.wake_at,
+            state: firing.state,
+            pause: firing.pause,
+            now,
+        }
+    }
+
+    fn trigger(&self, job: &Job) -> Result<Trigger, String> {
+        let mut triggers = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+        match triggers.get(&job.key) {
+            Some((revision, trigger)) if *revision == job.revision => Ok(trigger.clone()),
+            _ => {
+                let trigger = compile(&job.key, &job.spec.trigger, job.anchor).map_err(|e| e.to_string())?;
+                if triggers.len() >= TRIGGERS_MAX {
+                    triggers.clear();
+                }
+                triggers.insert(job.key.clone(), (job.revision, trigger.clone()));
+                Ok(trigger)
+            }
+        }
+    }
+
+    /// True where there may be more at once.
+    pub async fn settle_lost(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let lost = self.store.claim_lost(&self.owner, now, self.lease_end(now), self.batch_max).await?;
+        let more = lost.len() == self.batch_max;
+        let lost: Vec<_> = lost.into_iter().map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed }).collect();
+        if !lost.is_empty() {
+            self.settle(lost, now).await?;
+        }
+        Ok(more)
+    }
+
+    /// Claims at most `free` runs.
+    pub async fn claim(&self, now: Timestamp, free: usize) -> Result<Claimed, StoreError> {
+        let free = free.min(self.batch_max);
+        if free == 0 {
+            return Ok(Claimed { more: false, runs: Vec::new() });
+        }
+        let claimed = self.store.claim_runs(&self.owner, now, self.lease_end(now), free).await?;
+        let more = claimed.len() == free;
+        let (mut runs, mut missed) = (Vec::with_capacity(claimed.len()), Vec::new());
+        for claimed in claimed {
+            match plan::start_missed(&claimed.run, now) {
+                Some(skip) => missed.push((claimed, skip)),
+                None => runs.push(claimed),
+            }
+        }
+        self.record_missed(missed, now).await?;
+        for ClaimedRun { run, .. } in &runs {
+            let kind = EventKind::RunStarted { job: run.job.clone(), run: run.id, attempt: run.attempt, scheduled_at: run.scheduled_at };
+            self.events.emit(now, &run.job.tenant, kind);
+        }
+        Ok(Claimed { more, runs })
+    }
+
+    /// Runs that were claimed after their start deadline: there are no such runs, but missed firings.
+    async fn record_missed(&self, missed: Vec<(ClaimedRun, crate::job::Skipped)>, now: Timestamp) -> Result<(), StoreError> {
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<_> = missed
+            .iter()
+            .map(|(c, skip)| {
+                let kind = EventKind::FiringSkipped { job: c.run.job.clone(), reason: skip.reason, count: skip.count, first: skip.first, last: skip.last };
+                (c.run.job.tenant.clone(), kind)
+            })
+            .collect();
+        let ends = missed
+            .into_iter()
+            .map(|(c, skip)| AttemptEnd { run: c.run.id, token: c.lease.token, attempt: None, settled: Settled::Missed(skip), pause_job: None, now })
+            .collect();
+        let answers = self.store.finish_attempts(ends).await?;
+        self.tell(told, &answers, now);
+        Ok(())
+    }
+
+    /// Decides what becomes of each run, stores that, and tells who watches.
+    pub async fn settle(&self, ended: Vec<Ended>, now: Timestamp) -> Result<(), StoreError> {
+        let mut told = Vec::with_capacity(ended.len());
+        let mut paused = Vec::new();
+        let mut ends = Vec::with_capacity(ended.len());
+        for (index, Ended { claimed, attempt }) in ended.into_iter().enumerate() {
+            let ClaimedRun { mut run, job, lease } = claimed;
+            let outcome = attempt.outcome;
+            let settlement = plan::settle(&job, &run, outcome, now);
+            run.error.clone_from(&attempt.error);
+            run.receipt = Some(attempt.receipt.clone());
+            let (settled, kind) = match settlement.decision {
+                Decision::Ended => (Settled::Ended { outcome, error: attempt.error.clone() }, EventKind::run_ended(&run, outcome)),
+                Decision::Retry { at, uncounted } => {
+                    (Settled::Retry { at, lost: uncounted }, EventKind::RunRetry { job: run.job.clone(), run: run.id, attempt: run.attempt, outcome, at })
+                }
+            };
+            if let Some(pause) = &settlement.pause_job {
+                paused.push((index, EventKind::JobPaused { job: run.job.clone(), reason: pause.reason.clone() }));
+            }
+            told.push((run.job.tenant.clone(), kind));
+            ends.push(AttemptEnd { run: run.id, token: lease.token, attempt: Some(attempt), settled, pause_job: settlement.pause_job, now });
+        }
+        let answers = self.store.finish_attempts(ends).await?;
+        let paused: Vec<_> =
+            paused.into_iter().filter(|(index, _)| answers.get(*index) == Some(&Fenced::Done)).map(|(index, kind)| (told[index].0.clone(), kind)).collect();
+        self.tell(told, &answers, now);
+        for (tenant, kind) in paused {
+            self.events.emit(now, &tenant, kind);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, told: Vec<(TenantId, EventKind)>, answers: &[Fenced], now: Timestamp) {
+        for ((tenant, kind), answer) in told.into_iter().zip(answers) {
+            match answer {
+                Fenced::Done => self.events.emit(now, &tenant, kind),
+                Fenced::LeaseLost => tracing::warn!("an attempt ended after its lease; its outcome was refused, as its successor decides"),
+            }
+        }
+    }
+}
+
+/// What a firing will have to tell, taken before it is handed to the store.
+struct Told {
+    job: JobKey,
+    cancel: Vec<RunId>,
+    events: Vec<EventKind>,
+}
+
+impl Told {
+    fn of(firing: &FiringCommit) -> Self {
+        let mut events: Vec<_> = firing
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                FiringStep::Run(_) => None,
+                FiringStep::Skip(skip) => {
+                    Some(EventKind::FiringSkipped { job: firing.job.clone(), reason: skip.reason, count: skip.count, first: skip.first, last: skip.last })
+                }
+            })
+            .collect();
+        if firing.state == JobState::Finished {
+            events.push(EventKind::JobFinished { job: firing.job.clone() });
+        }
+        Self { job: firing.job.clone(), cancel: firing.cancel.clone(), events }
+    }
+}
+
+fn lost_attempt(claimed: &ClaimedRun, now: Timestamp) -> Attempt {
+    let run = &claimed.run;
+    let message = "the server that ran it died or lost its lease before it ended".to_owned();
+    Attempt {
+        number: run.attempt,
+        started_at: run.started_at.unwrap_or(now),
+        ended_at: now,
+        outcome: Outcome::Lost,
+        exit_code: None,
+        error: Some(RunError { code: "lost".to_owned(), message, ..RunError::default() }),
+        receipt: Receipt::default(),
+        result: None,
+        log: AttemptLog::default(),
+    }
+}
