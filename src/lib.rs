@@ -1,5 +1,6 @@
 //! bellcage: a scheduler whose jobs are WebAssembly components.
 
+pub mod client;
 pub mod clock;
 pub mod component;
 pub mod config;
@@ -9,3 +10,4 @@ pub mod plan;
 pub mod scheduler;
 pub mod store;
 pub mod trigger;
+pub mod wire;

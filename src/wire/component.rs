@@ -1,0 +1,77 @@
+//! Components over the wire.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ComponentName, Digest, JobId, TenantId};
+
+/// One version of a component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Component {
+    pub name: ComponentName,
+    pub tenant: TenantId,
+    /// From 1, one more at each push of other bytes.
+    pub version: u32,
+    pub digest: Digest,
+    /// Bytes as uploaded.
+    pub size: u64,
+    pub pushed_at: Timestamp,
+    /// What a job can call.
+    pub entries: Vec<Entry>,
+    /// Imported interfaces, by full name.
+    pub imports: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// As in a reference: `main`, `func`, `interface.func`.
+    pub name: String,
+    /// `command` or `function`.
+    pub kind: String,
+    /// Its WIT signature; empty for `main`.
+    #[serde(default)]
+    pub signature: String,
+}
+
+/// `GET /api/v1/components`: the newest version of each name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComponentList {
+    pub components: Vec<Component>,
+    pub next: Option<String>,
+}
+
+/// `GET /api/v1/components/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComponentDetail {
+    /// The version asked for, else the newest.
+    #[serde(flatten)]
+    pub component: Component,
+    /// Newest first, at most 1,000.
+    pub versions: Vec<ComponentSummary>,
+    /// Jobs that refer to it, at most 1,000.
+    pub jobs: Vec<JobId>,
+}
+
+/// A version in the list of a component's versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentSummary {
+    pub version: u32,
+    pub digest: Digest,
+    pub size: u64,
+    pub pushed_at: Timestamp,
+}
+
+/// `PUT /api/v1/components/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PushedComponent {
+    /// False when the newest version had these bytes already.
+    pub new: bool,
+    pub component: Component,
+}
+
+/// `DELETE /api/v1/components/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedComponent {
+    /// How many versions went.
+    pub removed: u32,
+}

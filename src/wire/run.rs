@@ -1,0 +1,241 @@
+//! Runs, their attempts and logs, and firings that made no run.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Cause, Job, JobId, Outcome, Page, Receipt, RunError, RunId, RunState, SkipReason, TenantId};
+use crate::job;
+
+/// One execution of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: RunId,
+    pub tenant: TenantId,
+    pub job: JobId,
+    /// The reference that the job had when the run was made.
+    pub component: String,
+    pub cause: Cause,
+    pub state: RunState,
+    /// Set exactly when `state` is ended.
+    pub outcome: Option<Outcome>,
+    /// The instant that the trigger named; for a run on demand, when it was asked for.
+    pub scheduled_at: Timestamp,
+    /// Not started before: `scheduled_at` and jitter, or the time of the next attempt.
+    pub start_at: Timestamp,
+    /// Started after this, it is a missed firing instead.
+    pub start_deadline: Option<Timestamp>,
+    /// Start of the first attempt.
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// Attempts started so far.
+    pub attempt: u32,
+    /// How many of them were lost with their node.
+    pub lost_attempts: u32,
+    pub priority: i32,
+    /// Arguments of this run only, in place of the job's.
+    pub args: Option<Value>,
+    /// Why a cancellation was asked for, while the run has not ended.
+    pub cancel_requested: Option<String>,
+    /// Of the last attempt that ended.
+    pub error: Option<RunError>,
+    /// Of the last attempt that ended.
+    pub receipt: Option<Receipt>,
+    pub created_at: Timestamp,
+}
+
+impl From<job::Run> for Run {
+    fn from(run: job::Run) -> Self {
+        Self {
+            id: run.id,
+            tenant: run.job.tenant,
+            job: run.job.id,
+            component: run.component.to_string(),
+            cause: run.cause,
+            state: run.state,
+            outcome: run.outcome,
+            scheduled_at: run.scheduled_at,
+            start_at: run.start_at,
+            start_deadline: run.start_deadline,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+            attempt: run.attempt,
+            lost_attempts: run.lost_attempts,
+            priority: run.priority,
+            args: run.args,
+            cancel_requested: run.cancel_requested,
+            error: run.error,
+            receipt: run.receipt,
+            created_at: run.created_at,
+        }
+    }
+}
+
+/// `GET /api/v1/runs`: newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunList {
+    pub runs: Vec<Run>,
+    pub next: Option<String>,
+}
+
+/// What `GET /api/v1/runs` can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunQuery {
+    pub job: Option<JobId>,
+    pub state: Option<RunState>,
+    pub outcome: Option<Outcome>,
+    /// `scheduled_at >= since` (inclusive).
+    pub since: Option<Timestamp>,
+    /// `scheduled_at < until` (exclusive).
+    pub until: Option<Timestamp>,
+    pub page: Page,
+}
+
+impl RunQuery {
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = Vec::new();
+        pairs.extend(self.job.as_ref().map(|job| ("job", job.to_string())));
+        pairs.extend(self.state.map(|state| ("state", state.as_str().to_owned())));
+        pairs.extend(self.outcome.map(|outcome| ("outcome", outcome.as_str().to_owned())));
+        pairs.extend(self.since.map(|t| ("since", t.to_string())));
+        pairs.extend(self.until.map(|t| ("until", t.to_string())));
+        self.page.pairs(&mut pairs);
+        pairs
+    }
+}
+
+/// `GET /api/v1/runs/{id}`: everything that is known of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunDetail {
+    #[serde(flatten)]
+    pub run: Run,
+    /// Those that ended, the first one first.
+    pub attempts: Vec<Attempt>,
+    /// What it waits for, where it has not started: for people.
+    pub waiting_for: Option<String>,
+    /// The job as it is now, where it still exists.
+    pub job_now: Option<Job>,
+}
+
+/// One instance of the component for a run, after it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+    pub outcome: Outcome,
+    /// A command's exit code.
+    pub exit_code: Option<i32>,
+    pub error: Option<RunError>,
+    /// What the entry returned; for a command its stdout as a string (invalid UTF-8 replaced).
+    pub result: Option<Value>,
+    pub receipt: Receipt,
+}
+
+impl From<job::Attempt> for Attempt {
+    fn from(attempt: job::Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            outcome: attempt.outcome,
+            exit_code: attempt.exit_code,
+            error: attempt.error,
+            result: attempt.result.as_ref().map(job::RunResult::to_json),
+            receipt: attempt.receipt,
+        }
+    }
+}
+
+/// `POST /api/v1/jobs/{id}/runs`: a run on demand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TriggerRun {
+    /// In place of the job's arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<Value>,
+}
+
+/// `GET /api/v1/runs/{id}/log`, which answers with the bytes as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunLog {
+    /// Whose log it is.
+    pub attempt: u32,
+    /// Bytes of the middle that were not kept; a line in the text marks the place.
+    pub dropped: u64,
+    /// What the guest wrote: not to be sent to a terminal as it is.
+    pub bytes: Vec<u8>,
+}
+
+/// `POST /api/v1/runs/{id}/cancel`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CancelRun {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CancelledRun {
+    pub found: CancelFound,
+    /// The run as it is now; one that was running ends a moment later.
+    pub run: Run,
+}
+
+/// What a cancellation found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CancelFound {
+    /// It had not started: it has ended as cancelled.
+    Ended,
+    /// It is running and has been asked to stop.
+    Requested,
+    /// It had ended before; nothing changed.
+    AlreadyEnded,
+}
+
+/// `GET /api/v1/firings`: firings that made no run; consecutive ones of one job and reason are one record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiringList {
+    pub firings: Vec<Firing>,
+    pub next: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firing {
+    pub job: JobId,
+    pub tenant: TenantId,
+    pub reason: SkipReason,
+    pub detail: Option<String>,
+    /// How many firings.
+    pub count: u64,
+    /// False where `count` is a lower bound.
+    pub exact: bool,
+    /// The first and the last of the instants, both inclusive.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub recorded_at: Timestamp,
+}
+
+impl From<(job::JobKey, job::Skipped)> for Firing {
+    fn from((job, skipped): (job::JobKey, job::Skipped)) -> Self {
+        let job::Skipped { reason, detail, count, exact, first, last, recorded_at } = skipped;
+        Self { job: job.id, tenant: job.tenant, reason, detail, count, exact, first, last, recorded_at }
+    }
+}
+
+/// What `GET /api/v1/firings` can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FiringQuery {
+    pub job: Option<JobId>,
+    pub page: Page,
+}
+
+impl FiringQuery {
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        let mut pairs: Vec<_> = self.job.iter().map(|job| ("job", job.to_string())).collect();
+        self.page.pairs(&mut pairs);
+        pairs
+    }
+}
