@@ -9,6 +9,8 @@
 mod change;
 mod fire;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 pub use change::{create, pause, replace, resume};

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::job::{Job, JobKey, JobSpec, Pause, RunId, RunState};
+use crate::job::{Coalesce, Job, JobKey, JobSpec, Pause, RunId, RunState};
 use crate::plan;
 use crate::store::StoreError;
 use crate::trigger::{Salt, Trigger, TriggerSpec};
 
+use super::steps::Steps;
 use super::{AddedJob, EventKind, Inner, JobFilter, OnConflict, Page, PageRequest, PauseRequest, ResumeFrom, RunFilter, Scheduler, SchedulerError};
 
 /// Changes of one job by others that a verb puts up with before it says so.
@@ -22,30 +23,14 @@ impl Scheduler {
         let trigger = inner.check_trigger(&key, &spec.trigger, now)?;
         spec.limits.resolve(&inner.options.limits, &inner.options.limit_caps)?;
         inner.check_reference(&key.tenant, &spec.component).await?;
-
-        let notes = trigger.notes(now);
-        let wanted = plan::create(key.clone(), spec.clone(), &trigger, now);
-        for _ in 0..CONFLICT_TRIES {
-            let first = if on_conflict == OnConflict::Keep { OnConflict::Keep } else { OnConflict::Error };
-            let added = match inner.store.add_job(wanted.clone(), first).await {
-                Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => {
-                    let existing = match inner.store.job(&key).await {
-                        Err(StoreError::NotFound { .. }) => continue,
-                        other => other?,
-                    };
-                    let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| compile(&key, &spec.trigger, anchor))?;
-                    match inner.store.update_job(job, existing.revision, owed).await {
-                        Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => continue,
-                        other => other?,
-                    }
-                }
-                other => other?,
-            };
-            inner.wake.notify_one();
-            inner.events.emit(now, &key.tenant, EventKind::JobAdded { job: key.clone() });
-            return Ok(AddedJob { job: added, notes });
+        let mut notes = trigger.notes(now);
+        if spec.coalesce == Coalesce::Earliest && spec.misfire_grace.is_some() {
+            notes
+                .push("coalesce = earliest with a misfire_grace: after a downtime longer than the grace, only what came due within it is looked at".to_owned());
         }
-        Err(StoreError::Conflict(key).into())
+        let job = inner.steps.add_job(&key, &spec, &trigger, on_conflict, now).await?;
+        inner.wake.notify_one();
+        Ok(AddedJob { job, notes })
     }
 
     pub async fn job(&self, key: &JobKey) -> Result<Job, SchedulerError> {
@@ -56,26 +41,16 @@ impl Scheduler {
         Ok(self.inner.store.jobs(filter, page).await?)
     }
 
+    /// Pauses a job; one that is paused gets the new reason and end.
     pub async fn pause_job(&self, key: &JobKey, request: PauseRequest) -> Result<Job, SchedulerError> {
-        let PauseRequest { reason, by, until } = request;
-        let job = self
-            .change(key, |job, now| {
-                let pause = Pause { since: now, reason: reason.clone(), by: by.clone(), until };
-                Ok((plan::pause(job, pause, now), None))
-            })
-            .await?;
-        self.inner.events.emit(job.updated_at, &key.tenant, EventKind::JobPaused { job: key.clone(), reason });
+        let job = self.inner.steps.pause_job(key, request, self.inner.clock.now()).await?;
+        self.inner.wake.notify_one();
         Ok(job)
     }
 
     pub async fn resume_job(&self, key: &JobKey, from: ResumeFrom) -> Result<Job, SchedulerError> {
-        let job = self
-            .change(key, |job, now| {
-                let trigger = compile(key, &job.spec.trigger, job.anchor)?;
-                Ok(plan::resume(job, &trigger, from == ResumeFrom::Missed, now))
-            })
-            .await?;
-        self.inner.events.emit(job.updated_at, &key.tenant, EventKind::JobResumed { job: key.clone() });
+        let job = self.inner.steps.resume_job(key, from, self.inner.clock.now()).await?;
+        self.inner.wake.notify_one();
         Ok(job)
     }
 
@@ -83,8 +58,7 @@ impl Scheduler {
     /// Returns the runs that were cancelled.
     pub async fn remove_job(&self, key: &JobKey, cancel_running: bool) -> Result<Vec<RunId>, SchedulerError> {
         let inner = &self.inner;
-        let now = inner.clock.now();
-        let mut cancelled = inner.store.remove_job(key, now).await?;
+        let mut cancelled = inner.steps.remove_job(key, inner.clock.now()).await?;
         if cancel_running {
             let filter = RunFilter { tenant: key.tenant.clone(), job: Some(key.id.clone()), state: Some(RunState::Running), ..RunFilter::default() };
             for run in inner.store.runs(&filter, PageRequest { after: None, limit: 1_000 }).await?.items {
@@ -92,27 +66,69 @@ impl Scheduler {
                 cancelled.push(run.id);
             }
         }
-        inner.events.emit(now, &key.tenant, EventKind::JobRemoved { job: key.clone() });
+        Ok(cancelled)
+    }
+}
+
+/// The same verbs once everything is checked, at a given time.
+impl Steps {
+    /// `trigger` is `spec`'s, compiled with `now` as its anchor.
+    pub async fn add_job(&self, key: &JobKey, spec: &JobSpec, trigger: &Trigger, on_conflict: OnConflict, now: Timestamp) -> Result<Job, SchedulerError> {
+        let wanted = plan::create(key.clone(), spec.clone(), trigger, now);
+        for _ in 0..CONFLICT_TRIES {
+            let first = if on_conflict == OnConflict::Keep { OnConflict::Keep } else { OnConflict::Error };
+            let job = match self.store.add_job(wanted.clone(), first).await {
+                Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => {
+                    let existing = match self.store.job(key).await {
+                        Err(StoreError::NotFound { .. }) => continue,
+                        other => other?,
+                    };
+                    let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| compile(key, &spec.trigger, anchor))?;
+                    match self.store.update_job(job, existing.revision, owed).await {
+                        Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => continue,
+                        other => other?,
+                    }
+                }
+                other => other?,
+            };
+            self.events.emit(now, &key.tenant, EventKind::JobAdded { job: key.clone() });
+            return Ok(job);
+        }
+        Err(StoreError::Conflict(key.clone()).into())
+    }
+
+    pub async fn pause_job(&self, key: &JobKey, request: PauseRequest, now: Timestamp) -> Result<Job, SchedulerError> {
+        let PauseRequest { reason, by, until } = request;
+        let pause = Pause { since: now, reason: reason.clone(), by, until };
+        let job = self.change(key, |job| Ok((plan::pause(job, pause.clone(), now), None))).await?;
+        self.events.emit(now, &key.tenant, EventKind::JobPaused { job: key.clone(), reason });
+        Ok(job)
+    }
+
+    pub async fn resume_job(&self, key: &JobKey, from: ResumeFrom, now: Timestamp) -> Result<Job, SchedulerError> {
+        let resume = |job: &Job| {
+            let trigger = compile(key, &job.spec.trigger, job.anchor)?;
+            Ok(plan::resume(job, &trigger, from == ResumeFrom::Missed, now))
+        };
+        let job = self.change(key, resume).await?;
+        self.events.emit(now, &key.tenant, EventKind::JobResumed { job: key.clone() });
+        Ok(job)
+    }
+
+    pub async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, SchedulerError> {
+        let cancelled = self.store.remove_job(key, now).await?;
+        self.events.emit(now, &key.tenant, EventKind::JobRemoved { job: key.clone() });
         Ok(cancelled)
     }
 
     /// Reads, decides, and stores if nobody else changed the job meanwhile; else decides anew.
-    async fn change(
-        &self,
-        key: &JobKey,
-        decide: impl Fn(&Job, Timestamp) -> Result<(Job, Option<crate::job::Skipped>), SchedulerError>,
-    ) -> Result<Job, SchedulerError> {
-        let inner = &self.inner;
+    async fn change(&self, key: &JobKey, decide: impl Fn(&Job) -> Result<(Job, Option<crate::job::Skipped>), SchedulerError>) -> Result<Job, SchedulerError> {
         for _ in 0..CONFLICT_TRIES {
-            let job = inner.store.job(key).await?;
-            let (changed, skipped) = decide(&job, inner.clock.now())?;
-            match inner.store.update_job(changed, job.revision, skipped).await {
+            let job = self.store.job(key).await?;
+            let (changed, skipped) = decide(&job)?;
+            match self.store.update_job(changed, job.revision, skipped).await {
                 Err(StoreError::Conflict(_)) => {}
-                other => {
-                    let job = other?;
-                    inner.wake.notify_one();
-                    return Ok(job);
-                }
+                other => return Ok(other?),
             }
         }
         Err(StoreError::Conflict(key.clone()).into())
