@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod jobs;
 mod runs;
+pub mod simulate;
 mod steps;
 
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ use crate::store::{Owner, Store};
 pub use crate::store::{ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
 pub use error::{ErrorKind, SchedulerError};
 pub use events::{Event, EventKind, Events};
+
+use jobs::compile;
 
 /// What a scheduler is made of.
 pub struct Parts {

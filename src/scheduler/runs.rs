@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::job::{Cause, JobKey, JobSpec, Run, RunId, RunState, Skipped, TenantId};
+use jiff::Timestamp;
+
+use crate::job::{Cause, Job, JobKey, JobSpec, Run, RunId, RunState, Skipped, TenantId};
 use crate::store::{CancelFound, StoreError};
 
 use super::{Event, EventKind, Page, PageRequest, Phase, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest};
@@ -22,28 +24,7 @@ impl Scheduler {
             JobSpec::validate_args(&job.spec.component.entry, args)?;
         }
         let now = inner.clock.now();
-        let unix = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(now.as_second()).unwrap_or(0), now.subsec_nanosecond().unsigned_abs());
-        let run = Run {
-            id: RunId(uuid::Uuid::new_v7(unix)),
-            job: key.clone(),
-            cause: Cause::OnDemand,
-            scheduled_at: now,
-            start_at: now,
-            start_deadline: None,
-            priority: job.spec.priority,
-            state: RunState::Queued,
-            component: job.spec.component,
-            args: request.args,
-            attempt: 0,
-            lost_attempts: 0,
-            created_at: now,
-            started_at: None,
-            ended_at: None,
-            outcome: None,
-            cancel_requested: None,
-            error: None,
-            receipt: None,
-        };
+        let run = on_demand(&job, request.args, now);
         let run = inner.store.add_run(run).await?;
         inner.wake.notify_one();
         Ok(run)
@@ -119,5 +100,31 @@ impl Scheduler {
             };
             let _ = tokio::time::timeout(WAIT_LOOK, follow).await;
         }
+    }
+}
+
+/// A run of `job` that is to start at once.
+pub(super) fn on_demand(job: &Job, args: Option<serde_json::Value>, now: Timestamp) -> Run {
+    let unix = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(now.as_second()).unwrap_or(0), now.subsec_nanosecond().unsigned_abs());
+    Run {
+        id: RunId(uuid::Uuid::new_v7(unix)),
+        job: job.key.clone(),
+        cause: Cause::OnDemand,
+        scheduled_at: now,
+        start_at: now,
+        start_deadline: None,
+        priority: job.spec.priority,
+        state: RunState::Queued,
+        component: job.spec.component.clone(),
+        args,
+        attempt: 0,
+        lost_attempts: 0,
+        created_at: now,
+        started_at: None,
+        ended_at: None,
+        outcome: None,
+        cancel_requested: None,
+        error: None,
+        receipt: None,
     }
 }

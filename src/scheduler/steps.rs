@@ -19,7 +19,7 @@ use crate::plan::{self, Decision, Due};
 use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, Settled, Store, StoreError};
 use crate::trigger::Trigger;
 
-use super::{EventKind, Events, jobs::compile};
+use super::{EventKind, Events, compile};
 
 /// Compiled triggers kept at most.
 const TRIGGERS_MAX: usize = 20_000;
