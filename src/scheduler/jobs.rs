@@ -84,7 +84,7 @@ impl Steps {
                         other => other?,
                     };
                     let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| compile(key, &spec.trigger, anchor))?;
-                    match self.store.update_job(job, existing.revision, owed).await {
+                    match self.store.update_job(job, &existing, owed).await {
                         Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => continue,
                         other => other?,
                     }
@@ -126,7 +126,7 @@ impl Steps {
         for _ in 0..CONFLICT_TRIES {
             let job = self.store.job(key).await?;
             let (changed, skipped) = decide(&job)?;
-            match self.store.update_job(changed, job.revision, skipped).await {
+            match self.store.update_job(changed, &job, skipped).await {
                 Err(StoreError::Conflict(_)) => {}
                 other => return Ok(other?),
             }

@@ -12,18 +12,23 @@
 //!
 //! Deliberately absent: waiting, notification, retries, policies.
 
+mod apply;
 mod error;
 mod lease;
+mod memory;
 mod query;
+mod sqlite;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Receipt, Run, RunError, RunId, Skipped, TenantId, Version};
+use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, Skipped, TenantId, Version};
 
 pub use error::StoreError;
 pub use lease::{Lease, Owner};
+pub use memory::Memory;
 pub use query::{JobFilter, Page, PageRequest, RunFilter, StoreCounts};
+pub use sqlite::{Sqlite, SqliteOptions};
 
 /// A component version as it is kept, without its bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,9 +202,10 @@ pub trait Store: Send + Sync + 'static {
     async fn job(&self, key: &JobKey) -> Result<Job, StoreError>;
     /// By id; the cursor is an id.
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> Result<Page<Job>, StoreError>;
-    /// Replaces a job that still has `expected` as its revision with `job` (whose revision is set to `expected + 1`),
-    /// and records `skipped`. `Conflict` where the revision moved. Any lease on the job is void from then on.
-    async fn update_job(&self, job: Job, expected: u64, skipped: Option<Skipped>) -> Result<Job, StoreError>;
+    /// Replaces a job with `job`, which was decided upon `seen` (the job as it was read), and records `skipped`. The revision grows
+    /// by one. `Conflict` where the job's revision, state, pause or next firing moved since it was read: else a firing that was carried
+    /// out meanwhile would be accounted for twice. What runs that ended meanwhile left in the job is kept. Any lease on the job is void from then on.
+    async fn update_job(&self, job: Job, seen: &Job, skipped: Option<Skipped>) -> Result<Job, StoreError>;
     /// Removes a job. Its waiting runs end as cancelled; running ones go on. History stays until retention. Returns the ended runs.
     async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError>;
 
@@ -252,28 +258,4 @@ pub struct Renewed {
     pub lost: Vec<RunId>,
     /// Somebody asked to cancel these, and why.
     pub cancel: Vec<(RunId, String)>,
-}
-
-/// What every stored run shows after an attempt ended: shared by the implementations so that they cannot differ.
-pub(crate) fn apply_settled(run: &mut Run, attempt: Option<&Attempt>, settled: &Settled, now: Timestamp) {
-    use crate::job::RunState;
-    run.error = attempt.and_then(|a| a.error.clone());
-    run.receipt = attempt.map(|a: &Attempt| -> Receipt { a.receipt.clone() }).or_else(|| run.receipt.take());
-    match settled {
-        Settled::Ended { outcome, error } => {
-            run.state = RunState::Ended;
-            run.outcome = Some(*outcome);
-            run.ended_at = Some(now);
-            run.cancel_requested = None;
-            if error.is_some() {
-                run.error = error.clone();
-            }
-        }
-        Settled::Retry { at, lost } => {
-            run.state = RunState::WaitingRetry;
-            run.start_at = *at;
-            run.lost_attempts += u32::from(*lost);
-        }
-        Settled::Missed(_) => {}
-    }
 }

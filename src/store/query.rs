@@ -1,7 +1,10 @@
 //! What lists can be asked for. A page is bounded; the next one begins after a cursor.
 
-use crate::job::{JobId, Outcome, RunState, TenantId};
 use jiff::Timestamp;
+
+use crate::job::{JobId, Outcome, RunState, TenantId};
+
+use super::StoreError;
 
 #[derive(Clone, Debug)]
 pub struct PageRequest {
@@ -9,6 +12,21 @@ pub struct PageRequest {
     pub after: Option<String>,
     /// 1 to 1,000.
     pub limit: usize,
+}
+
+impl PageRequest {
+    /// At most this many items in a page.
+    pub const LIMIT_MAX: usize = 1_000;
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit.clamp(1, Self::LIMIT_MAX)
+    }
+
+    /// The cursor, read as what this list gives out.
+    pub(super) fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, StoreError> {
+        let read = |typed: &String| typed.parse().map_err(|_| StoreError::Cursor { typed: typed.chars().take(120).collect() });
+        self.after.as_ref().map(read).transpose()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +63,14 @@ pub struct StoreCounts {
 }
 
 impl<T> Page<T> {
+    /// `items`, of which one more than `limit` was looked for to see whether there is a next page; `cursor` names the last one shown.
+    pub(super) fn cut(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> String) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(cursor) } else { None };
+        Self { items, next }
+    }
+
     /// The same page of other items.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(f).collect(), next: self.next }

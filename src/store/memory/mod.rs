@@ -1,0 +1,312 @@
+//! The memory store: everything in one process, nothing kept beyond it. For tests, simulations and library users who
+//! need no memory of the past.
+//!
+//! It is the plain reading of the trait's rules, and the SQLite store is compared with it: one lock, ordered maps, and
+//! no index beyond what keeps a verb from looking at every job.
+
+mod components;
+mod firing;
+mod jobs;
+mod runs;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, Version};
+
+use super::{
+    AttemptEnd, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page, PageRequest, Pushed,
+    Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply,
+};
+
+/// A store that forgets everything when it is dropped.
+#[derive(Default)]
+pub struct Memory {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest fencing token.
+    tokens: u64,
+    components: BTreeMap<(TenantId, ComponentName), components::Component>,
+    bytes: BTreeMap<Digest, Vec<u8>>,
+    jobs: BTreeMap<JobKey, StoredJob>,
+    /// Jobs that have a `wake_at`, soonest first.
+    due: BTreeSet<(Timestamp, JobKey)>,
+    runs: BTreeMap<RunId, StoredRun>,
+    /// The runs of firings.
+    scheduled: BTreeMap<(JobKey, Timestamp), RunId>,
+    unfinished: BTreeMap<JobKey, BTreeSet<RunId>>,
+    /// How many runs of a job are running; no entry for none. Outlives the job.
+    running: BTreeMap<JobKey, u32>,
+    /// Runs that wait, in the order in which they are claimed.
+    waiting: BTreeSet<(Reverse<i32>, Timestamp, RunId)>,
+    skipped: BTreeMap<u64, (JobKey, Skipped)>,
+}
+
+struct StoredJob {
+    job: Job,
+    held: Option<Held>,
+    /// The newest record of firings without a run, while no run of a firing came after it.
+    last_skip: Option<u64>,
+}
+
+struct StoredRun {
+    run: Run,
+    /// Set exactly while the run is running.
+    held: Option<Held>,
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Clone)]
+struct Held {
+    owner: Owner,
+    lease: Lease,
+}
+
+impl Memory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn hold(&mut self, owner: &Owner, until: Timestamp) -> Held {
+        self.tokens += 1;
+        Held { owner: owner.clone(), lease: Lease { token: self.tokens, until } }
+    }
+
+    fn stored_job(&self, key: &JobKey) -> Result<&StoredJob, StoreError> {
+        self.jobs.get(key).ok_or_else(|| StoreError::NotFound { what: format!("job {:?}", key.id) })
+    }
+
+    /// Changes a job and what is indexed of it.
+    fn change_job<T>(&mut self, key: &JobKey, change: impl FnOnce(&mut StoredJob) -> T) -> Option<T> {
+        let stored = self.jobs.get_mut(key)?;
+        let before = stored.job.wake_at;
+        let changed = change(stored);
+        let after = stored.job.wake_at;
+        if before != after {
+            if let Some(at) = before {
+                self.due.remove(&(at, key.clone()));
+            }
+            if let Some(at) = after {
+                self.due.insert((at, key.clone()));
+            }
+        }
+        Some(changed)
+    }
+
+    fn stored_run(&self, tenant: &TenantId, id: RunId) -> Result<&StoredRun, StoreError> {
+        self.runs.get(&id).filter(|stored| stored.run.job.tenant == *tenant).ok_or_else(|| StoreError::NotFound { what: format!("run {id}") })
+    }
+
+    /// Adds a run. False where the firing has one already, or the id is taken.
+    fn insert_run(&mut self, run: Run) -> bool {
+        let firing = (run.job.clone(), run.scheduled_at);
+        let scheduled = run.cause == crate::job::Cause::Scheduled;
+        if self.runs.contains_key(&run.id) || scheduled && self.scheduled.contains_key(&firing) {
+            return false;
+        }
+        if scheduled {
+            self.scheduled.insert(firing, run.id);
+        }
+        self.index(&run);
+        self.runs.insert(run.id, StoredRun { run, held: None, attempts: Vec::new() });
+        true
+    }
+
+    /// Changes a run and what is indexed of it.
+    fn change_run(&mut self, id: RunId, change: impl FnOnce(&mut StoredRun)) {
+        let Some(mut stored) = self.runs.remove(&id) else { return };
+        self.unindex(&stored.run);
+        change(&mut stored);
+        self.index(&stored.run);
+        self.runs.insert(id, stored);
+    }
+
+    fn delete_run(&mut self, id: RunId) {
+        let Some(StoredRun { run, .. }) = self.runs.remove(&id) else { return };
+        self.unindex(&run);
+        let firing = (run.job, run.scheduled_at);
+        if self.scheduled.get(&firing) == Some(&id) {
+            self.scheduled.remove(&firing);
+        }
+    }
+
+    fn index(&mut self, run: &Run) {
+        match run.state {
+            RunState::Ended => return,
+            RunState::Running => *self.running.entry(run.job.clone()).or_default() += 1,
+            RunState::Queued | RunState::WaitingRetry => {
+                self.waiting.insert((Reverse(run.priority), run.start_at, run.id));
+            }
+        }
+        self.unfinished.entry(run.job.clone()).or_default().insert(run.id);
+    }
+
+    fn unindex(&mut self, run: &Run) {
+        self.waiting.remove(&(Reverse(run.priority), run.start_at, run.id));
+        if let Some(runs) = self.unfinished.get_mut(&run.job) {
+            runs.remove(&run.id);
+            if runs.is_empty() {
+                self.unfinished.remove(&run.job);
+            }
+        }
+        if run.state == RunState::Running
+            && let Some(running) = self.running.get_mut(&run.job)
+        {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(&run.job);
+            }
+        }
+    }
+
+    /// Records firings that made no run, in the job's newest record where they fold into it.
+    fn record_skip(&mut self, key: &JobKey, skip: Skipped) {
+        let job = self.jobs.get_mut(key);
+        let last = job.as_ref().and_then(|stored| stored.last_skip).and_then(|id| self.skipped.get_mut(&id));
+        if last.is_some_and(|(_, last)| apply::fold(last, &skip)) {
+            return;
+        }
+        let id = self.skipped.last_key_value().map_or(1, |(id, _)| id + 1);
+        self.skipped.insert(id, (key.clone(), skip));
+        if let Some(stored) = job {
+            stored.last_skip = Some(id);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn push_component(
+        &self,
+        tenant: &TenantId,
+        name: &ComponentName,
+        bytes: Vec<u8>,
+        inspection: serde_json::Value,
+        now: Timestamp,
+    ) -> Result<Pushed, StoreError> {
+        Ok(self.state().push_component(tenant, name, bytes, inspection, now))
+    }
+
+    async fn component(&self, tenant: &TenantId, name: &ComponentName, version: Version) -> Result<ComponentVersion, StoreError> {
+        self.state().component(tenant, name, version)
+    }
+
+    async fn components(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<ComponentVersion>, StoreError> {
+        self.state().components(tenant, page)
+    }
+
+    async fn component_versions(&self, tenant: &TenantId, name: &ComponentName) -> Result<Vec<ComponentVersion>, StoreError> {
+        Ok(self.state().component_versions(tenant, name))
+    }
+
+    async fn component_bytes(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        self.state().component_bytes(digest)
+    }
+
+    async fn jobs_using(&self, tenant: &TenantId, name: &ComponentName) -> Result<Vec<JobKey>, StoreError> {
+        Ok(self.state().jobs_using(tenant, name, |_| true))
+    }
+
+    async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, StoreError> {
+        self.state().remove_component(tenant, name, version)
+    }
+
+    async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError> {
+        self.state().add_job(job, on_conflict)
+    }
+
+    async fn job(&self, key: &JobKey) -> Result<Job, StoreError> {
+        self.state().stored_job(key).map(|stored| stored.job.clone())
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> Result<Page<Job>, StoreError> {
+        self.state().jobs(filter, page)
+    }
+
+    async fn update_job(&self, job: Job, seen: &Job, skipped: Option<Skipped>) -> Result<Job, StoreError> {
+        self.state().update_job(job, seen, skipped)
+    }
+
+    async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
+        self.state().remove_job(key, now)
+    }
+
+    async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError> {
+        Ok(self.state().lease_due(owner, now, until, max))
+    }
+
+    async fn commit_firings(&self, firings: Vec<FiringCommit>) -> Result<Vec<Fenced>, StoreError> {
+        let mut state = self.state();
+        Ok(firings.into_iter().map(|firing| state.commit_firing(firing)).collect())
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.state().next_due())
+    }
+
+    async fn add_run(&self, run: Run) -> Result<Run, StoreError> {
+        self.state().add_run(run)
+    }
+
+    async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
+        Ok(self.state().claim_runs(owner, now, until, max))
+    }
+
+    async fn renew_runs(&self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Result<Renewed, StoreError> {
+        Ok(self.state().renew_runs(owner, runs, until))
+    }
+
+    async fn finish_attempts(&self, ends: Vec<AttemptEnd>) -> Result<Vec<Fenced>, StoreError> {
+        let mut state = self.state();
+        Ok(ends.into_iter().map(|end| state.finish_attempt(end)).collect())
+    }
+
+    async fn claim_lost(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
+        Ok(self.state().claim_lost(owner, now, until, max))
+    }
+
+    async fn end_other_leases(&self, owner: &Owner, now: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.state().end_other_leases(owner, now))
+    }
+
+    async fn cancel_run(&self, tenant: &TenantId, run: RunId, reason: &str, now: Timestamp) -> Result<CancelFound, StoreError> {
+        let mut state = self.state();
+        state.stored_run(tenant, run)?;
+        Ok(state.cancel_run(run, reason, now))
+    }
+
+    async fn run(&self, tenant: &TenantId, run: RunId) -> Result<Run, StoreError> {
+        self.state().stored_run(tenant, run).map(|stored| stored.run.clone())
+    }
+
+    async fn runs(&self, filter: &RunFilter, page: PageRequest) -> Result<Page<Run>, StoreError> {
+        self.state().runs(filter, page)
+    }
+
+    async fn attempts(&self, tenant: &TenantId, run: RunId) -> Result<Vec<Attempt>, StoreError> {
+        self.state().stored_run(tenant, run).map(|stored| stored.attempts.clone())
+    }
+
+    async fn skipped(&self, tenant: &TenantId, job: Option<&JobKey>, page: PageRequest) -> Result<Page<(JobKey, Skipped)>, StoreError> {
+        self.state().skipped(tenant, job, page)
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<u64, StoreError> {
+        Ok(self.state().prune(retention))
+    }
+
+    async fn counts(&self) -> Result<StoreCounts, StoreError> {
+        let state = self.state();
+        let runs_unfinished = state.unfinished.values().map(|runs| runs.len() as u64).sum();
+        Ok(StoreCounts { jobs: state.jobs.len() as u64, runs_unfinished })
+    }
+}
