@@ -6,20 +6,28 @@
 //! every machine, since the time-zone database is the one compiled in.
 
 mod at;
+mod changes;
 mod cron;
 mod duration;
 mod error;
 mod every;
+mod gregorian;
 mod spec;
+mod wall;
 mod zone;
+
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+use changes::Zone;
+
 pub use duration::parse_duration;
 pub use error::{Span, TriggerError};
-pub use spec::{CronSpec, EverySpec, TriggerSpec};
+pub use spec::{AtSpec, CronSpec, Dialect, EverySpec, First, TriggerSpec};
+pub use wall::DstGap;
 pub use zone::{parse_instant, parse_timezone};
 
 /// Whose trigger it is: what spreads `H` and jitter, always in the same way.
@@ -36,14 +44,14 @@ pub struct Trigger {
     /// Firings are at or after `start` and at or before `end`.
     start: Option<Timestamp>,
     end: Option<Timestamp>,
-    zone: TimeZone,
+    zone: Arc<Zone>,
 }
 
 #[derive(Clone, Debug)]
 enum Kind {
     At(Timestamp),
     Every(every::Every),
-    Cron(std::sync::Arc<cron::Cron>),
+    Cron(Arc<cron::Cron>),
     Manual,
 }
 
@@ -101,15 +109,15 @@ impl Trigger {
 
     /// The zone that its times are meant in: for showing them to people. UTC where none was given.
     pub fn timezone(&self) -> &TimeZone {
-        &self.zone
+        &self.zone.tz
     }
 
     /// In words: `at 02:30, Monday to Friday, Europe/Stockholm time`.
     pub fn describe(&self) -> String {
         match &self.kind {
-            Kind::At(at) => format!("once, at {}", zone::show(*at, &self.zone)),
+            Kind::At(at) => format!("once, at {}", zone::show(*at, &self.zone.tz)),
             Kind::Every(every) => format!("every {}", crate::job::duration::format(every.every)),
-            Kind::Cron(cron) => format!("{}, {} time", cron.describe(), self.zone.iana_name().unwrap_or("UTC")),
+            Kind::Cron(cron) => format!("{}, {} time", cron.describe(), self.zone.tz.iana_name().unwrap_or("UTC")),
             Kind::Manual => "on demand only".to_owned(),
         }
     }
@@ -135,4 +143,39 @@ pub fn jitter_offset(salt: Salt<'_>, scheduled: Timestamp, jitter: SignedDuratio
 fn stable_hash(salt: Salt<'_>, what: &[u8]) -> u64 {
     let hash = Sha256::new().chain_update(salt.tenant).chain_update([0]).chain_update(salt.job).chain_update([0]).chain_update(what).finalize();
     hash.iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+
+    pub(super) const SALT: Salt<'static> = Salt { tenant: "default", job: "nightly" };
+
+    /// The trigger of a JSON form, anchored at 2026-01-01T00:00:00Z.
+    pub(super) fn trigger(json: &str) -> Trigger {
+        compile(json).unwrap_or_else(|error| panic!("{json}: {error} {:?}", error.span))
+    }
+
+    pub(super) fn compile(json: &str) -> Result<Trigger, TriggerError> {
+        TriggerSpec::from_json(json)?.anchored("2026-01-01T00:00:00Z".parse().unwrap()).compile(SALT)
+    }
+
+    fn show(t: Timestamp, trigger: &Trigger) -> String {
+        let shown = t.to_zoned_datetime(trigger.timezone().clone()).to_string();
+        shown.split('[').next().unwrap().to_owned()
+    }
+
+    /// The first `n` firings after an instant, with the offset of the trigger's zone.
+    pub(super) fn fires(json: &str, after: &str, n: usize) -> Vec<String> {
+        let trigger = trigger(json);
+        let mut t: Timestamp = after.parse().unwrap();
+        std::iter::from_fn(|| trigger.next_after(t).inspect(|&next| t = next)).take(n).map(|t| show(t, &trigger)).collect()
+    }
+
+    /// The last `n` firings until an instant, the latest first.
+    pub(super) fn fires_back(json: &str, until: &str, n: usize) -> Vec<String> {
+        let trigger = trigger(json);
+        let mut t: Timestamp = until.parse().unwrap();
+        std::iter::from_fn(|| trigger.last_at_or_before(t).inspect(|&last| t = last - MICRO)).take(n).map(|t| show(t, &trigger)).collect()
+    }
 }

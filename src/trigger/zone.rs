@@ -38,6 +38,13 @@ fn nearest(typed: &str) -> Option<String> {
         .map(|(_, name)| name)
 }
 
+/// The one of `names` that was probably meant.
+pub(super) fn nearest_of<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
+    let typed = typed.get(..typed.len().min(40))?.to_ascii_lowercase().replace('-', "_");
+    let near = names.iter().map(|name| (distance(name, &typed), *name)).min()?;
+    (near.0 <= 2 && near.0 < near.1.len()).then_some(near.1)
+}
+
 /// Levenshtein's distance, in bytes.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -77,6 +84,16 @@ pub fn parse_instant(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, 
                 .hint("write it as 2026-03-29T03:30:00Z, 2026-03-29T03:30:00+02:00, or a local time with a timezone"))
         }
     }
+}
+
+/// As `parse_instant`, but a date alone is the last microsecond of that day.
+pub(super) fn parse_end(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, TriggerError> {
+    let date = (typed.trim().len() == "2026-12-31".len()).then(|| typed.trim().parse::<civil::Date>().ok()).flatten();
+    let Some(next_day) = date.and_then(|date| date.tomorrow().ok()) else { return parse_instant(typed, zone) };
+    // Refuses a date without a zone in the words for all local times.
+    parse_instant(typed, zone)?;
+    let midnight = zone.and_then(|zone| zone.to_timestamp(next_day.at(0, 0, 0, 0)).ok()).unwrap_or(Timestamp::MAX);
+    Ok(crate::clock::whole_micros(midnight.saturating_sub(jiff::SignedDuration::from_micros(1)).unwrap_or(midnight)))
 }
 
 /// RFC 9557 in a zone, to the second where that is exact.

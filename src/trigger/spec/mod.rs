@@ -1,0 +1,283 @@
+//! Triggers as users write them, in JSON and TOML. The serde form is a public contract:
+//!
+//! ```text
+//! { cron = "30 2 * * mon-fri", timezone = "Europe/Stockholm", dialect = "unix" | "cron7", dst_gap = "run" | "skip", start, end }
+//! { every = "90s", start, end, first = "now" }
+//! { at = "2026-03-29T03:30:00+02:00" }
+//! "manual"
+//! ```
+//! What is kept is what was written, so that a definition that is added again can be compared with the stored one; its
+//! parts are read by `compile`. `read` refuses what has not this shape.
+
+mod compile;
+mod read;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::wall::DstGap;
+use super::{TriggerError, parse_duration};
+
+/// A trigger as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TriggerSpec {
+    At(AtSpec),
+    Every(EverySpec),
+    Cron(CronSpec),
+    /// Never by itself.
+    Manual,
+}
+
+/// One instant.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AtSpec {
+    /// RFC 3339 or RFC 9557; a local time needs a timezone.
+    pub at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+}
+
+/// An interval of elapsed time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EverySpec {
+    /// At least 100 ms.
+    pub every: String,
+    /// For `start` and `end`, and for showing times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// The first firing. Absent: the job counts from when it was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// The last firing is at or before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// Without a start: fires when the job is added, instead of one interval later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<First>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum First {
+    Now,
+}
+
+/// A cron expression.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CronSpec {
+    pub cron: String,
+    /// UTC unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub dialect: Dialect,
+    #[serde(skip_serializing_if = "is_default")]
+    pub dst_gap: DstGap,
+    /// Firings are at or after this…
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// …and at or before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+/// How a cron expression is to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// Crontab text.
+    #[default]
+    Unix,
+    /// What the `cron` crate reads.
+    Cron7,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl TriggerSpec {
+    pub fn cron(expression: &str, timezone: Option<&str>) -> Self {
+        Self::Cron(CronSpec { cron: expression.to_owned(), timezone: timezone.map(str::to_owned), ..CronSpec::default() })
+    }
+
+    pub fn every(every: &str, timezone: Option<&str>) -> Self {
+        Self::Every(EverySpec { every: every.to_owned(), timezone: timezone.map(str::to_owned), start: None, end: None, first: None })
+    }
+
+    pub fn at(at: &str, timezone: Option<&str>) -> Self {
+        Self::At(AtSpec { at: at.to_owned(), timezone: timezone.map(str::to_owned) })
+    }
+
+    /// Reads the JSON form; the error marks the place where it is not JSON.
+    pub fn from_json(text: &str) -> Result<Self, TriggerError> {
+        read::json(text)
+    }
+
+    /// Reads the JSON form.
+    pub fn from_value(value: &Value) -> Result<Self, TriggerError> {
+        read::value(value)
+    }
+
+    /// With what has no start of its own anchored at `anchor`: an interval fires first one interval later.
+    pub fn anchored(self, anchor: Timestamp) -> Self {
+        match self {
+            Self::Every(spec) => Self::Every(spec.anchored(anchor)),
+            other => other,
+        }
+    }
+
+    /// The shortest interval of any `every` in it.
+    pub fn shortest_interval(&self) -> Option<SignedDuration> {
+        match self {
+            Self::Every(spec) => parse_duration(&spec.every).ok(),
+            Self::At(_) | Self::Cron(_) | Self::Manual => None,
+        }
+    }
+}
+
+impl EverySpec {
+    fn anchored(mut self, anchor: Timestamp) -> Self {
+        let wait = match self.first.take() {
+            _ if self.start.is_some() => return self,
+            Some(First::Now) => SignedDuration::ZERO,
+            // An interval that cannot be read is refused when it is compiled.
+            None => parse_duration(&self.every).unwrap_or_default(),
+        };
+        self.start = Some(anchor.saturating_add(wait).unwrap_or(anchor).to_string());
+        self
+    }
+}
+
+impl Serialize for TriggerSpec {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::At(spec) => spec.serialize(s),
+            Self::Every(spec) => spec.serialize(s),
+            Self::Cron(spec) => spec.serialize(s),
+            Self::Manual => s.serialize_str("manual"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TriggerSpec {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(d)?;
+        Self::from_value(&value).map_err(|error| match error.hint {
+            Some(hint) => serde::de::Error::custom(format!("{} (hint: {hint})", error.message)),
+            None => serde::de::Error::custom(error.message),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::testing::{compile, fires};
+
+    #[test]
+    fn every_form_is_kept_as_it_was_written() {
+        for json in [
+            r#"{"at":"2026-03-29T03:30:00+02:00"}"#,
+            r#"{"at":"2026-03-29T03:30:00","timezone":"Europe/Berlin"}"#,
+            r#"{"every":"90s"}"#,
+            r#"{"every":"PT90S","start":"2026-01-01T00:00:00Z","end":"2027-01-01T00:00:00Z"}"#,
+            r#"{"every":"1h","timezone":"Europe/Berlin","first":"now"}"#,
+            r#"{"cron":"30 2 * * mon-fri","timezone":"Europe/Stockholm"}"#,
+            r#"{"cron":"0 30 2 * * 2-6","dialect":"cron7","dst_gap":"skip","start":"2026-01-01","end":"2026-12-31"}"#,
+            r#""manual""#,
+        ] {
+            let spec: TriggerSpec = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+            assert_eq!(serde_json::to_string(&spec).unwrap(), json);
+            assert_eq!(TriggerSpec::from_json(json), Ok(spec));
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_by_default_compares_equal() {
+        let same = |a, b| assert_eq!(TriggerSpec::from_json(a), TriggerSpec::from_json(b));
+        same(r#"{"cron":"@daily"}"#, r#"{"cron":"@daily","dialect":"unix","dst_gap":"run","end":null}"#);
+        same(r#""manual""#, r#"{"manual":true}"#);
+    }
+
+    #[test]
+    fn toml_is_read_the_same_with_its_own_times_too() {
+        #[derive(Deserialize)]
+        struct Job {
+            trigger: TriggerSpec,
+        }
+        let job: Job = toml::from_str("trigger = { every = \"90s\", start = 2026-01-01T00:00:00Z }").unwrap();
+        assert_eq!(Ok(job.trigger), TriggerSpec::from_json(r#"{"every":"90s","start":"2026-01-01T00:00:00Z"}"#));
+        let error = toml::from_str::<Job>("trigger = { cron = \"@daily\", timezon = \"UTC\" }").err().unwrap().to_string();
+        assert!(error.contains("\"timezon\" is not a field of a trigger with cron (hint: did you mean timezone?)"), "{error}");
+    }
+
+    #[test]
+    fn what_has_another_shape_is_refused_by_name() {
+        for (json, message) in [
+            (r#"{"cron":"@daily","timezon":"UTC"}"#, "\"timezon\" is not a field of a trigger with cron"),
+            (r#"{"every":"1s","dialect":"unix"}"#, "\"dialect\" is not a field of a trigger with every"),
+            (r#"{"at":"2026-01-01T00:00:00Z","start":"2026-01-01"}"#, "\"start\" is not a field of a trigger with at"),
+            (r#"{"cron":"@daily","every":"1s"}"#, "the trigger says both every and cron"),
+            (r#"{"crn":"@daily"}"#, "the trigger says neither"),
+            (r#"{}"#, "the trigger is empty"),
+            (r#"{"cron":5}"#, "cron must be a string, not 5"),
+            (r#"{"every":"1s","start":5}"#, "start of a trigger with every must be a string, not 5"),
+            (r#"{"cron":"@daily","dialect":"quartz"}"#, "dialect of a trigger with cron must be \"unix\" or \"cron7\", not \"quartz\""),
+            (r#"{"every":"1s","first":"later"}"#, "first of a trigger with every must be \"now\", not \"later\""),
+            (r#"{"every":"1s","first":"now","start":"2026-01-01T00:00:00Z"}"#, "first says when"),
+            (r#"{"manual":false}"#, "manual must be true, not false"),
+            (r#""daily""#, "\"daily\" is not a trigger"),
+            ("5", "5 is not a trigger"),
+            ("{", "the trigger is not JSON"),
+        ] {
+            let error = TriggerSpec::from_json(json).expect_err(json);
+            assert_eq!(error.code, "bad-trigger");
+            assert!(error.message.starts_with(message), "{json}: {}", error.message);
+            if let Err(from_serde) = serde_json::from_str::<TriggerSpec>(json) {
+                assert!(json == "{" || from_serde.to_string().starts_with(message), "{from_serde}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_counts_from_its_anchor_and_fires_first_one_interval_later() {
+        assert_eq!(fires(r#"{"every":"90s"}"#, "2025-12-31T00:00:00Z", 2), ["2026-01-01T00:01:30+00:00", "2026-01-01T00:03:00+00:00"]);
+        assert_eq!(fires(r#"{"every":"90s","first":"now"}"#, "2025-12-31T00:00:00Z", 2), ["2026-01-01T00:00:00+00:00", "2026-01-01T00:01:30+00:00"]);
+        assert_eq!(fires(r#"{"every":"1h","start":"2020-01-01T00:10:00Z"}"#, "2026-03-01T00:00:00Z", 1), ["2026-03-01T00:10:00+00:00"]);
+        let anchored = TriggerSpec::every("1h", None).anchored("2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(anchored.clone().anchored("2027-01-01T00:00:00Z".parse().unwrap()), anchored);
+    }
+
+    #[test]
+    fn start_and_end_are_inclusive_and_a_date_as_end_includes_its_day() {
+        let json = r#"{"every":"1h","start":"2026-01-01T00:00:00Z","end":"2026-01-01T02:00:00Z"}"#;
+        assert_eq!(fires(json, "2025-01-01T00:00:00Z", 9).len(), 3);
+        let json = r#"{"cron":"30 2 * * *","timezone":"Europe/Berlin","start":"2026-01-01T02:30:00","end":"2026-01-03"}"#;
+        assert_eq!(fires(json, "2025-01-01T00:00:00Z", 9), ["2026-01-01T02:30:00+01:00", "2026-01-02T02:30:00+01:00", "2026-01-03T02:30:00+01:00"]);
+    }
+
+    #[test]
+    fn what_its_parts_say_is_refused_when_it_is_compiled() {
+        for (json, code) in [
+            (r#"{"every":"90"}"#, "bad-duration"),
+            (r#"{"every":"50ms"}"#, "bad-duration"),
+            (r#"{"every":"0s"}"#, "bad-duration"),
+            (r#"{"every":"1s","start":"2026-01-01T00:00:00"}"#, "bad-instant"),
+            (r#"{"every":"1s","start":"2026-01-02T00:00:00Z","end":"2026-01-01T00:00:00Z"}"#, "bad-trigger"),
+            (r#"{"at":"2026-01-01T00:00:00"}"#, "bad-instant"),
+            (r#"{"cron":"@daily","timezone":"Mars"}"#, "unknown-timezone"),
+            (r#"{"cron":"30 2 * * *","start":"2026-01-01T03:00:00Z","end":"2026-01-01T04:00:00Z"}"#, "never-fires"),
+        ] {
+            assert_eq!(compile(json).expect_err(json).code, code, "{json}");
+        }
+        assert!(compile(r#"{"every":"100ms"}"#).is_ok());
+    }
+
+    #[test]
+    fn the_shortest_interval_is_that_of_every() {
+        assert_eq!(TriggerSpec::every("90s", None).shortest_interval(), Some(SignedDuration::from_secs(90)));
+        assert_eq!(TriggerSpec::cron("* * * * * *", None).shortest_interval(), None);
+    }
+}
