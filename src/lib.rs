@@ -8,6 +8,7 @@ pub mod executor;
 pub mod job;
 pub mod plan;
 pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod trigger;
 pub mod wire;

@@ -19,16 +19,18 @@ impl Scheduler {
     pub async fn add_job(&self, key: JobKey, spec: JobSpec, on_conflict: OnConflict) -> Result<AddedJob, SchedulerError> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        spec.validate()?;
-        let trigger = inner.check_trigger(&key, &spec.trigger, now)?;
-        spec.limits.resolve(&inner.options.limits, &inner.options.limit_caps)?;
-        inner.check_reference(&key.tenant, &spec.component).await?;
-        let mut notes = trigger.notes(now);
-        if spec.coalesce == Coalesce::Earliest && spec.misfire_grace.is_some() {
-            notes
-                .push("coalesce = earliest with a misfire_grace: after a downtime longer than the grace, only what came due within it is looked at".to_owned());
-        }
+        let (trigger, notes) = inner.check_job(&key, &spec, now).await?;
         let job = inner.steps.add_job(&key, &spec, &trigger, on_conflict, now).await?;
+        inner.wake.notify_one();
+        Ok(AddedJob { job, notes })
+    }
+
+    /// Replaces the definition of a job that still has this revision (`Conflict` where it was changed), checked as a new one.
+    pub async fn replace_job(&self, key: JobKey, spec: JobSpec, revision: u64) -> Result<AddedJob, SchedulerError> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let (_, notes) = inner.check_job(&key, &spec, now).await?;
+        let job = inner.steps.replace_job(&key, &spec, revision, now).await?;
         inner.wake.notify_one();
         Ok(AddedJob { job, notes })
     }
@@ -97,6 +99,18 @@ impl Steps {
         Err(StoreError::Conflict(key.clone()).into())
     }
 
+    pub async fn replace_job(&self, key: &JobKey, spec: &JobSpec, revision: u64, now: Timestamp) -> Result<Job, SchedulerError> {
+        let replace = |job: &Job| {
+            if job.revision != revision {
+                return Err(StoreError::Conflict(key.clone()).into());
+            }
+            plan::replace(job, spec.clone(), now, |anchor| compile(key, &spec.trigger, anchor))
+        };
+        let job = self.change(key, replace).await?;
+        self.events.emit(now, &key.tenant, EventKind::JobAdded { job: key.clone() });
+        Ok(job)
+    }
+
     pub async fn pause_job(&self, key: &JobKey, request: PauseRequest, now: Timestamp) -> Result<Job, SchedulerError> {
         let PauseRequest { reason, by, until } = request;
         let pause = Pause { since: now, reason: reason.clone(), by, until };
@@ -142,6 +156,20 @@ pub(super) fn compile(key: &JobKey, trigger: &TriggerSpec, anchor: Timestamp) ->
 }
 
 impl Inner {
+    /// The compiled trigger, and what the job's owner should know. An error is a definition that no run could honour.
+    async fn check_job(&self, key: &JobKey, spec: &JobSpec, now: Timestamp) -> Result<(Trigger, Vec<String>), SchedulerError> {
+        spec.validate()?;
+        let trigger = self.check_trigger(key, &spec.trigger, now)?;
+        spec.limits.resolve(&self.options.limits, &self.options.limit_caps)?;
+        self.check_reference(&key.tenant, &spec.component).await?;
+        let mut notes = trigger.notes(now);
+        if spec.coalesce == Coalesce::Earliest && spec.misfire_grace.is_some() {
+            notes
+                .push("coalesce = earliest with a misfire_grace: after a downtime longer than the grace, only what came due within it is looked at".to_owned());
+        }
+        Ok((trigger, notes))
+    }
+
     fn check_trigger(&self, key: &JobKey, spec: &TriggerSpec, now: Timestamp) -> Result<Trigger, SchedulerError> {
         let trigger = compile(key, spec, now)?;
         if let Some(every) = spec.shortest_interval().filter(|&every| every < self.options.every_min) {

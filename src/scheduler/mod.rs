@@ -29,7 +29,7 @@ use crate::executor::Executor;
 use crate::job::{ComponentName, Job, JobKey, Limits, Run, RunId, TenantId, Version};
 use crate::store::{Owner, Store};
 
-pub use crate::store::{ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
+pub use crate::store::{CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
 pub use error::{ErrorKind, SchedulerError};
 pub use events::{Event, EventKind, Events};
 

@@ -23,7 +23,7 @@ pub use problem::Problem;
 pub use run::{Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun};
 
 pub use crate::job::{Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Receipt, RunError, RunId, RunState, SkipReason, TenantId};
-pub use crate::trigger::{Span, TriggerSpec};
+pub use crate::trigger::{Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

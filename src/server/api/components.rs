@@ -1,0 +1,83 @@
+//! Components: push, list, show, remove.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+
+use super::{App, Reply, json, reply};
+use crate::component::{EntryKind, Inspection};
+use crate::job::{ComponentName, Reference, Version};
+use crate::scheduler::ComponentVersion;
+use crate::server::auth::Identity;
+use crate::server::error::ApiError;
+use crate::server::params::{Id, Params, refuse};
+use crate::wire;
+
+pub(in crate::server) async fn push(State(app): State<Arc<App>>, identity: Identity, Id(name): Id<ComponentName>, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    let bytes = app.component_body(request).await?;
+    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes).await?;
+    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection) })?;
+    reply(if pushed.new { answer.created(&format!("/api/v1/components/{name}")) } else { answer })
+}
+
+pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Identity, params: Params) -> Reply {
+    let page = app.scheduler.components(&identity.tenant, params.page()?).await?;
+    let page = page.map(|version| {
+        // One that cannot be read any more is shown without what is in it; `show` says what is wrong.
+        let inspection = serde_json::from_value(version.inspection.clone()).unwrap_or(Inspection { entries: Vec::new(), imports: Vec::new() });
+        component(version, inspection)
+    });
+    reply(json(&wire::ComponentList { components: page.items, next: page.next })?)
+}
+
+pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Identity, Id(name): Id<ComponentName>, mut params: Params) -> Reply {
+    let version = match params.take("version")? {
+        None => Version::Newest,
+        Some(typed) => version(&name, &typed)?,
+    };
+    params.finish()?;
+    let detail = app.scheduler.component(&identity.tenant, &name, version).await?;
+    let versions = detail.versions.into_iter().map(|v| wire::ComponentSummary { version: v.version, digest: v.digest, size: v.size, pushed_at: v.pushed_at });
+    reply(json(&wire::ComponentDetail {
+        component: component(detail.component, detail.inspection),
+        versions: versions.collect(),
+        jobs: detail.jobs.into_iter().map(|key| key.id).collect(),
+    })?)
+}
+
+pub(in crate::server) async fn remove(State(app): State<Arc<App>>, identity: Identity, Id(name): Id<ComponentName>, mut params: Params) -> Reply {
+    let version = params.number("version", u32::MAX.into())?.and_then(|n| u32::try_from(n).ok());
+    params.finish()?;
+    let removed = app.scheduler.remove_component(&identity.tenant, &name, version).await?;
+    reply(json(&wire::RemovedComponent { removed })?)
+}
+
+/// As in a reference: a number, or a digest.
+fn version(name: &ComponentName, typed: &str) -> Result<Version, ApiError> {
+    let reference: Result<Reference, _> = format!("{name}@{typed}").parse();
+    match reference {
+        Ok(Reference { version, entry: crate::job::Entry::Main, .. }) => Ok(version),
+        _ => Err(refuse("version", typed, "use a number from 1, or sha256: and 64 hexadecimal digits")),
+    }
+}
+
+fn component(version: ComponentVersion, inspection: Inspection) -> wire::Component {
+    let entries = inspection.entries.into_iter().map(|entry| {
+        let kind = match entry.kind {
+            EntryKind::Command => "command",
+            EntryKind::Function => "function",
+        };
+        wire::Entry { name: entry.name, kind: kind.to_owned(), signature: entry.signature }
+    });
+    wire::Component {
+        name: version.name,
+        tenant: version.tenant,
+        version: version.version,
+        digest: version.digest,
+        size: version.size,
+        pushed_at: version.pushed_at,
+        entries: entries.collect(),
+        imports: inspection.imports,
+    }
+}

@@ -1,0 +1,200 @@
+//! Jobs: add, replace, apply, list, show, pause, resume, remove, and when they fire.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName};
+
+use super::{App, Reply, json, reply};
+use crate::job::{JobId, JobKey, JobSpec};
+use crate::scheduler::{AddedJob, JobFilter, OnConflict, PauseRequest, ResumeFrom};
+use crate::server::auth::Identity;
+use crate::server::body::parse_json;
+use crate::server::error::ApiError;
+use crate::server::idempotency::{Answer, Key};
+use crate::server::params::{Id, Params, refuse};
+use crate::wire;
+
+/// Definitions in one `apply`.
+const APPLY_MAX: usize = 1_000;
+/// Firings that can be asked for at once.
+const FIRES_MAX: u64 = 1_000;
+const FIRES_DEFAULT: u64 = 10;
+
+pub(in crate::server) async fn add(State(app): State<Arc<App>>, identity: Identity, mut params: Params, request: Request) -> Reply {
+    not_taken(&request, &[IF_MATCH, IF_NONE_MATCH])?;
+    let on_conflict = params.word("on_conflict", wire::OnConflict::from_name, "error, replace, keep")?.unwrap_or_default();
+    params.finish()?;
+    let key = Key::of(request.headers(), identity.token, format!("POST {}", request.uri()))?;
+    let body = app.json_bytes(request).await?;
+    let work = async {
+        let wire::AddJob { id, spec } = parse_json(&body)?;
+        add_one(&app, &identity, id, spec, on_conflict).await
+    };
+    reply(match key {
+        Some(key) => app.idempotency.once(key, &body, work).await?,
+        None => work.await?,
+    })
+}
+
+async fn add_one(app: &App, identity: &Identity, id: JobId, spec: JobSpec, on_conflict: wire::OnConflict) -> Result<Answer, ApiError> {
+    let key = JobKey { tenant: identity.tenant.clone(), id };
+    let kept = on_conflict == wire::OnConflict::Keep && app.scheduler.job(&key).await.is_ok();
+    let added = app.scheduler.add_job(key, spec, verb(on_conflict)).await?;
+    answer_added(app, added, kept)
+}
+
+/// A job of revision 1 was made now, unless it was `kept`.
+fn answer_added(app: &App, added: AddedJob, kept: bool) -> Result<Answer, ApiError> {
+    let AddedJob { job, notes } = added;
+    let (id, revision) = (job.key.id.clone(), job.revision);
+    let answer = json(&wire::AddedJob::new(job, notes, app.scheduler.now()))?.etag(revision);
+    Ok(if revision == 1 && !kept { answer.created(&format!("/api/v1/jobs/{id}")) } else { answer })
+}
+
+fn verb(on_conflict: wire::OnConflict) -> OnConflict {
+    match on_conflict {
+        wire::OnConflict::Error => OnConflict::Error,
+        wire::OnConflict::Replace => OnConflict::Replace,
+        wire::OnConflict::Keep => OnConflict::Keep,
+    }
+}
+
+/// Adds or replaces; `If-Match` replaces only what it names, `If-None-Match: *` only adds.
+pub(in crate::server) async fn replace(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    let expected = expected_revisions(request.headers())?;
+    let only_add = match request.headers().get(IF_NONE_MATCH).map(|value| value.as_bytes()) {
+        None => false,
+        Some(b"*") => true,
+        Some(_) => return Err(ApiError::Header { name: "if-none-match", detail: "only * is taken here".to_owned() }),
+    };
+    let spec: JobSpec = app.json_body(request).await?;
+    let key = JobKey { tenant: identity.tenant.clone(), id };
+    let added = match expected {
+        None => app.scheduler.add_job(key, spec, if only_add { OnConflict::Error } else { OnConflict::Replace }).await?,
+        Some(expected) => {
+            let revision = app.scheduler.job(&key).await?.revision;
+            if !expected.allow(revision) {
+                return Err(ApiError::RevisionMoved { revision });
+            }
+            app.scheduler.replace_job(key, spec, revision).await?
+        }
+    };
+    reply(answer_added(&app, added, false)?)
+}
+
+/// What `If-Match` names.
+enum Expected {
+    Any,
+    Revisions(Vec<u64>),
+}
+
+impl Expected {
+    fn allow(&self, revision: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Revisions(revisions) => revisions.contains(&revision),
+        }
+    }
+}
+
+fn expected_revisions(headers: &HeaderMap) -> Result<Option<Expected>, ApiError> {
+    let refuse = || ApiError::Header { name: "if-match", detail: "use the ETag of the job, such as \"3\", or *".to_owned() };
+    let Some(value) = headers.get(IF_MATCH) else { return Ok(None) };
+    let value = value.to_str().map_err(|_| refuse())?.trim();
+    if value == "*" {
+        return Ok(Some(Expected::Any));
+    }
+    let revision = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    let revisions = value.split(',').map(revision).collect::<Option<Vec<u64>>>().ok_or_else(refuse)?;
+    Ok(Some(Expected::Revisions(revisions)))
+}
+
+/// A condition that is not looked at must not be taken for one that holds.
+fn not_taken(request: &Request, names: &[HeaderName]) -> Result<(), ApiError> {
+    match names.iter().find(|name| request.headers().contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(ApiError::HeaderNotTaken {
+            name: if *name == IF_MATCH { "If-Match" } else { "If-None-Match" },
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+        }),
+    }
+}
+
+pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Identity, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    let wire::Apply { jobs, on_conflict } = app.json_body(request).await?;
+    if jobs.len() > APPLY_MAX {
+        return Err(ApiError::Body { detail: format!("{} jobs are more than the {APPLY_MAX} that one request may apply", jobs.len()) });
+    }
+    let mut applied = Vec::with_capacity(jobs.len());
+    for wire::AddJob { id, spec } in jobs {
+        let key = JobKey { tenant: identity.tenant.clone(), id: id.clone() };
+        applied.push(match app.scheduler.add_job(key, spec, verb(on_conflict)).await {
+            Ok(AddedJob { job, notes }) => wire::AppliedJob { id, added: Some(wire::AddedJob::new(job, notes, app.scheduler.now())), problem: None },
+            Err(error) => wire::AppliedJob { id, added: None, problem: Some(ApiError::from(error).problem()) },
+        });
+    }
+    reply(json(&wire::Applied { jobs: applied })?)
+}
+
+pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Identity, mut params: Params) -> Reply {
+    let labels = params.take_all("label").into_iter().map(|typed| match typed.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(refuse("label", &typed, "use NAME=VALUE")),
+    });
+    let filter = JobFilter { tenant: identity.tenant, labels: labels.collect::<Result<_, _>>()? };
+    let page = app.scheduler.jobs(&filter, params.page()?).await?.map(wire::Job::from);
+    reply(json(&wire::JobList { jobs: page.items, next: page.next })?)
+}
+
+pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params) -> Reply {
+    params.finish()?;
+    let job = app.scheduler.job(&JobKey { tenant: identity.tenant, id }).await?;
+    answer_job(job)
+}
+
+fn answer_job(job: crate::job::Job) -> Reply {
+    let revision = job.revision;
+    reply(json(&wire::Job::from(job))?.etag(revision))
+}
+
+pub(in crate::server) async fn next_fires(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, mut params: Params) -> Reply {
+    let after = params.instant("after")?.unwrap_or_else(|| app.scheduler.now());
+    let n = params.number("n", FIRES_MAX)?.unwrap_or(FIRES_DEFAULT);
+    params.finish()?;
+    let job = app.scheduler.job(&JobKey { tenant: identity.tenant, id }).await?;
+    reply(json(&wire::Fires::of(&job, after, usize::try_from(n).unwrap_or_default()))?)
+}
+
+pub(in crate::server) async fn pause(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    not_taken(&request, &[IF_MATCH])?;
+    let wire::PauseJob { reason, by, until } = app.json_or_default(request).await?;
+    let key = JobKey { tenant: identity.tenant, id };
+    answer_job(app.scheduler.pause_job(&key, PauseRequest { reason, by, until }).await?)
+}
+
+pub(in crate::server) async fn resume(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    not_taken(&request, &[IF_MATCH])?;
+    let wire::ResumeJob { from } = app.json_or_default(request).await?;
+    let from = match from {
+        wire::ResumeFrom::Now => ResumeFrom::Now,
+        wire::ResumeFrom::Missed => ResumeFrom::Missed,
+    };
+    let key = JobKey { tenant: identity.tenant, id };
+    answer_job(app.scheduler.resume_job(&key, from).await?)
+}
+
+pub(in crate::server) async fn remove(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, mut params: Params, request: Request) -> Reply {
+    let cancel_running = params.flag("cancel_running")?;
+    params.finish()?;
+    not_taken(&request, &[IF_MATCH])?;
+    let key = JobKey { tenant: identity.tenant, id };
+    let cancelled = app.scheduler.remove_job(&key, cancel_running).await?;
+    reply(json(&wire::RemovedJob { cancelled })?)
+}
