@@ -1,14 +1,44 @@
-//! The compile child.
+//! Compiling, in a child process with caps.
+//!
+//! ```text
+//! parent                                   child (the same binary, hidden subcommand)
+//!   caps and settings ─── argv ──────────►   session of its own, dies with its parent, no new privileges, rlimits
+//!   component ─────────── stdin ─────────►   validate → inspect → check imports → compile
+//!   artefact's file ───── stdout ────────►   the artefact
+//!   verdict (JSON) ◄───── stderr ─────────   what it is, or why it is refused
+//! ```
+//! The child has no environment and no other descriptor. A panic, an abort, a signal or a breach of a cap is a refused
+//! upload; the parent is never at risk. What the child may still do: system calls on its own (no seccomp, no network
+//! namespace). It runs our compiler, never the guest.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::EngineSettings;
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::engine::{MEMORIES_MAX, TABLES_MAX};
+use super::error::CompileCap;
+use super::inspect::inspect;
+use super::{ComponentError, EngineSettings, Inspection, engine_config, upload};
+use crate::job::bytes;
 
 /// The hidden subcommand of the binary that is the compile child. Whoever's `program` a compiler is must hand it to
 /// `executor::compile_child_main` before any other start-up work.
 pub const SUBCOMMAND: &str = "compile-component";
+
+/// Bytes of the child's verdict, and of whatever else it wrote before it died.
+const VERDICT_MAX: u64 = 16 << 20;
+const ENTRIES_MAX: usize = 1_000;
 
 /// Where and with which caps components are compiled.
 #[derive(Clone, Debug)]
@@ -45,17 +75,203 @@ impl CompilerConfig {
 
 /// Compiles components, each in a child process of its own.
 pub struct Compiler {
-    _config: CompilerConfig,
-    _settings: EngineSettings,
+    config: CompilerConfig,
+    settings: EngineSettings,
+    at_once: Semaphore,
+}
+
+/// What the child is told.
+#[derive(Serialize, Deserialize)]
+struct Brief {
+    parent: u32,
+    settings: EngineSettings,
+    source_max: u64,
+    artefact_max: u64,
+    memory: u64,
+    cpu_seconds: u64,
 }
 
 impl Compiler {
     pub fn new(config: CompilerConfig, settings: EngineSettings) -> Self {
-        Self { _config: config, _settings: settings }
+        let at_once = Semaphore::new(config.at_once.max(1));
+        Self { config, settings, at_once }
+    }
+
+    /// Bytes of a component at most.
+    pub fn source_max(&self) -> u64 {
+        self.config.source_max
+    }
+
+    /// Compiles `component` into `artefact`, an empty file. What is in the file after an error means nothing.
+    pub(super) async fn compile(&self, component: &[u8], artefact: File) -> Result<Inspection, ComponentError> {
+        upload::check(component, self.config.source_max)?;
+        // Never closed, so a permit always comes.
+        let _permit = self.at_once.acquire().await;
+        let wall = self.config.wall;
+        // Dropping the child, as a timeout does, kills it.
+        match tokio::time::timeout(wall, self.compile_in_child(component, artefact)).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(ComponentError::OverCap { cap: CompileCap::Wall, limit: format!("{wall:?}") }),
+        }
+    }
+
+    async fn compile_in_child(&self, component: &[u8], artefact: File) -> Result<Inspection, ComponentError> {
+        let CompilerConfig { program, .. } = &self.config;
+        let cannot = |e: std::io::Error| ComponentError::machine(format!("cannot start the compiler {}", program.display()), e);
+        let mut child = Command::new(program)
+            .arg(SUBCOMMAND)
+            .arg(serde_json::to_string(&self.brief()).map_err(|e| ComponentError::machine("cannot brief the compiler", e))?)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(artefact))
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(cannot)?;
+        let (Some(mut stdin), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
+            return Err(ComponentError::machine("cannot start the compiler", "its pipes are missing"));
+        };
+        let send = async move {
+            // A child that died early says why by its status.
+            let _ = stdin.write_all(component).await;
+        };
+        let mut said = Vec::new();
+        let hear = async {
+            let _ = stderr.take(VERDICT_MAX).read_to_end(&mut said).await;
+        };
+        let ((), (), status) = tokio::join!(send, hear, child.wait());
+        self.verdict(status.map_err(cannot)?, &said)
+    }
+
+    fn brief(&self) -> Brief {
+        let CompilerConfig { source_max, artefact_max, memory, cpu, .. } = self.config;
+        let cpu_seconds = cpu.as_secs() + u64::from(cpu.subsec_nanos() > 0);
+        Brief { parent: std::process::id(), settings: self.settings.clone(), source_max, artefact_max, memory, cpu_seconds }
+    }
+
+    fn verdict(&self, status: ExitStatus, said: &[u8]) -> Result<Inspection, ComponentError> {
+        let over = |cap, limit| Err(ComponentError::OverCap { cap, limit });
+        let CompilerConfig { memory, artefact_max, .. } = self.config;
+        match status.signal().and_then(Signal::from_named_raw) {
+            None if status.success() => {
+                serde_json::from_slice(said).map_err(|e| ComponentError::machine("cannot read the compiler's verdict", e)).and_then(|verdict| verdict)
+            }
+            Some(Signal::XCPU) => over(CompileCap::Cpu, format!("{} s", self.brief().cpu_seconds)),
+            Some(Signal::XFSZ) => over(CompileCap::ArtefactSize, bytes::format(artefact_max)),
+            // What Rust's allocator says before it aborts.
+            Some(Signal::ABORT) if contains(said, b"memory allocation of") => over(CompileCap::Memory, bytes::format(memory)),
+            Some(signal) => Err(ComponentError::CompilerFailed { how: format!("it was ended by signal {}", signal.as_raw()) }),
+            None => Err(ComponentError::CompilerFailed { how: format!("it ended with {status}") }),
+        }
     }
 }
 
-/// The compile child's whole life. `check` says which imports nothing here offers.
-pub fn child_main(_check: fn(&wasmtime::component::Component) -> Result<(), String>) -> ExitCode {
-    unimplemented!()
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Says which imports of a component nothing here offers.
+pub type CheckImports = fn(&Component) -> Result<(), ComponentError>;
+
+/// The compile child's whole life. It must come before any other start-up work of the program: before this, there is
+/// neither a thread nor a descriptor of ours that the confinement would not cover.
+pub fn child_main(check_imports: CheckImports) -> ExitCode {
+    let Some(brief) = std::env::args().nth(2).and_then(|text| serde_json::from_str::<Brief>(&text).ok()) else {
+        eprintln!("{SUBCOMMAND} is for bellcage itself: it compiles a component that its parent process sends");
+        return ExitCode::from(2);
+    };
+    // The verdict says what panicked; the default hook would write into it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let verdict = std::panic::catch_unwind(|| {
+        confine(&brief).map_err(|e| ComponentError::machine("cannot confine the compiler", e))?;
+        compile(&brief, check_imports)
+    });
+    let verdict = verdict.unwrap_or_else(|panic| Err(ComponentError::CompilerFailed { how: format!("it panicked: {}", panic_text(&*panic)) }));
+    match serde_json::to_writer(std::io::stderr(), &verdict) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+/// Gives up what compiling does not need. Nothing hostile has been read yet.
+fn confine(brief: &Brief) -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A parent that died before that line sends no signal any more.
+    if rustix::process::getppid().map(Pid::as_raw_nonzero).is_none_or(|pid| pid.get() as u32 != brief.parent) {
+        return Err(std::io::Error::other("its parent is gone"));
+    }
+    rustix::thread::set_no_new_privs(true)?;
+    close_inherited()?;
+    let limit = |resource, soft: u64, hard: u64| rustix::process::setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Nofile, 8, 8)?;
+    limit(Resource::As, brief.memory, brief.memory)?;
+    limit(Resource::Fsize, brief.artefact_max, brief.artefact_max)?;
+    // The soft limit sends SIGXCPU, which tells what happened; the hard one SIGKILL.
+    limit(Resource::Cpu, brief.cpu_seconds, brief.cpu_seconds + 1)?;
+    rustix::process::setpriority_process(None, 19)?;
+    Ok(())
+}
+
+/// Closes whatever else the parent's own parent may have left open in it.
+fn close_inherited() -> std::io::Result<()> {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|&fd| fd > 2) {
+        // SAFETY: this process has one thread and has opened nothing yet, so nobody owns these descriptors. (The one
+        // that listed the directory is closed already; closing its number again does nothing.)
+        unsafe { rustix::io::close(fd) };
+    }
+    Ok(())
+}
+
+fn compile(brief: &Brief, check_imports: CheckImports) -> Result<Inspection, ComponentError> {
+    let machine = |what: &'static str| move |e: std::io::Error| ComponentError::machine(what, e);
+    let mut source = Vec::new();
+    std::io::stdin().lock().take(brief.source_max + 1).read_to_end(&mut source).map_err(machine("cannot read the component"))?;
+    // Again, since from here on its bytes are parsed.
+    upload::check(&source, brief.source_max)?;
+    let engine = Engine::new(&engine_config(&brief.settings)).map_err(|e| ComponentError::machine("cannot start the compiler's engine", e))?;
+    let component = Component::from_binary(&engine, &source).map_err(|e| refused(&e, brief))?;
+    drop(source);
+    let inspection = inspect(&component);
+    check_demands(&component, &inspection, &brief.settings)?;
+    check_imports(&component)?;
+    let artefact = component.serialize().map_err(|e| refused(&e, brief))?;
+    let mut out = File::from(std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().map_err(machine("cannot write the artefact"))?);
+    out.write_all(&artefact).map_err(machine("cannot write the artefact"))?;
+    Ok(inspection)
+}
+
+/// wasmtime says in words what is wrong; that memory ran out is known by the error's type.
+fn refused(error: &wasmtime::Error, brief: &Brief) -> ComponentError {
+    let out_of_memory = error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        let errno = cause.downcast_ref::<rustix::io::Errno>().map(|e| e.raw_os_error());
+        io.or(errno) == Some(rustix::io::Errno::NOMEM.raw_os_error()) || cause.is::<wasmtime::error::OutOfMemory>()
+    });
+    match out_of_memory {
+        true => ComponentError::OverCap { cap: CompileCap::Memory, limit: bytes::format(brief.memory) },
+        false => ComponentError::Invalid { detail: format!("{error:#}") },
+    }
+}
+
+/// What no executor with these settings could ever give.
+fn check_demands(component: &Component, inspection: &Inspection, settings: &EngineSettings) -> Result<(), ComponentError> {
+    let demand = |fits: bool, asked: String, max: String| if fits { Ok(()) } else { Err(ComponentError::NeedsTooMuch { asked, max }) };
+    let entries = inspection.entries.len();
+    demand(entries <= ENTRIES_MAX, format!("{entries} exported functions"), ENTRIES_MAX.to_string())?;
+    // None where a core module is imported, which no linker of ours offers.
+    let Some(needs) = component.resources_required() else { return Ok(()) };
+    demand(needs.num_memories <= MEMORIES_MAX, format!("{} memories", needs.num_memories), MEMORIES_MAX.to_string())?;
+    demand(needs.num_tables <= TABLES_MAX, format!("{} tables", needs.num_tables), TABLES_MAX.to_string())?;
+    // In wasm pages.
+    let memory = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(64 << 10);
+    demand(memory <= settings.memory_max, format!("a memory of {}", bytes::format(memory)), bytes::format(settings.memory_max))?;
+    let elements = needs.max_initial_table_size.unwrap_or(0);
+    demand(elements <= settings.table_elements_max, format!("a table of {elements} elements"), settings.table_elements_max.to_string())
 }

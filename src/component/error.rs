@@ -1,25 +1,122 @@
-//! Why a component was refused, or could not be compiled.
+//! Why a component was refused, or could not be compiled. Serialisable, since the compile child says it to its parent.
 
-#[derive(Debug, thiserror::Error)]
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::bytes;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum ComponentError {
+    #[error("the component has {}, at most {} are taken", bytes::format(*.bytes), bytes::format(*.max))]
+    TooLarge { bytes: u64, max: u64 },
+    #[error("this is not a WebAssembly component")]
+    NotWasm,
+    #[error("this is a core WebAssembly module; bellcage takes components only")]
+    CoreModule,
+    #[error("this is compiled native code; bellcage takes components and compiles them itself")]
+    Precompiled,
+    #[error("the component ends too early: it is cut off at byte {at}")]
+    Truncated { at: u64 },
+    /// wasmtime's validator says why.
+    #[error("this is not a valid component: {detail}")]
+    Invalid { detail: String },
+    /// Full names of what it imports and nothing here offers.
+    #[error("the component imports {}, which bellcage does not offer", quoted(.imports))]
+    UnknownImport { imports: Vec<String> },
+    /// An import has an offered name and another shape.
+    #[error("an import of the component does not fit what bellcage offers: {detail}")]
+    ImportMismatch { detail: String },
+    #[error("the component needs {asked}; at most {max} can be given")]
+    NeedsTooMuch { asked: String, max: String },
+    #[error("compiling the component {cap}, more than the {limit} that a compilation may use")]
+    OverCap { cap: CompileCap, limit: String },
+    /// A panic, an abort or a signal of the compiler.
+    #[error("the compiler failed on this component: {how}")]
+    CompilerFailed { how: String },
     /// Something we stored cannot be read back.
     #[error("{what} is damaged: {detail}")]
     Damaged { what: String, detail: String },
+    /// The machine did not do what it should: files, processes.
+    #[error("{what}: {detail}")]
+    Machine { what: String, detail: String },
+}
+
+/// What a compilation used too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CompileCap {
+    Cpu,
+    Memory,
+    Wall,
+    ArtefactSize,
+}
+
+impl fmt::Display for CompileCap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "took too much CPU time",
+            Self::Memory => "took too much memory",
+            Self::Wall => "took too long",
+            Self::ArtefactSize => "gave too much native code",
+        })
+    }
 }
 
 impl ComponentError {
+    pub(super) fn machine(what: impl Into<String>, error: impl fmt::Display) -> Self {
+        Self::Machine { what: what.into(), detail: error.to_string() }
+    }
+
     /// A fault of ours or of the machine, not of who uploaded.
     pub fn is_ours(&self) -> bool {
-        true
+        matches!(self, Self::Damaged { .. } | Self::Machine { .. })
     }
 
     /// Stable, for programs.
     pub fn code(&self) -> &'static str {
-        "component-damaged"
+        match self {
+            Self::TooLarge { .. } => "component-too-large",
+            Self::NotWasm => "component-not-wasm",
+            Self::CoreModule => "component-core-module",
+            Self::Precompiled => "component-precompiled",
+            Self::Truncated { .. } => "component-truncated",
+            Self::Invalid { .. } => "component-invalid",
+            Self::UnknownImport { .. } => "component-unknown-import",
+            Self::ImportMismatch { .. } => "component-import-mismatch",
+            Self::NeedsTooMuch { .. } => "component-needs-too-much",
+            Self::OverCap { cap: CompileCap::Cpu, .. } => "compile-cpu",
+            Self::OverCap { cap: CompileCap::Memory, .. } => "compile-memory",
+            Self::OverCap { cap: CompileCap::Wall, .. } => "compile-wall",
+            Self::OverCap { cap: CompileCap::ArtefactSize, .. } => "compile-artefact-size",
+            Self::CompilerFailed { .. } => "compiler-failed",
+            Self::Damaged { .. } => "component-damaged",
+            Self::Machine { .. } => "component-machine",
+        }
     }
 
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::NotWasm => "push a compiled component, such as what `cargo build --target wasm32-wasip2` writes",
+            Self::CoreModule => "make a component of it: build for wasm32-wasip2, or run `wasm-tools component new module.wasm -o component.wasm`",
+            Self::Precompiled => "push the .wasm file that it was compiled from",
+            Self::Truncated { .. } => "was it copied or downloaded to its end?",
+            Self::Invalid { .. } => "see what is wrong with `wasm-tools validate component.wasm`",
+            Self::UnknownImport { .. } => "bellcage offers WASI 0.2: wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random and wasi:sockets",
+            Self::OverCap { .. } => "a very large function is the usual cause: let the guest's compiler optimise for size, or split it",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    let shown: Vec<_> = names.iter().take(5).map(|name| format!("{name:?}")).collect();
+    let more = names.len() - shown.len();
+    match more {
+        0 => shown.join(", "),
+        _ => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -13,6 +13,7 @@ pub mod compile;
 mod engine;
 mod error;
 mod inspect;
+mod upload;
 
 use std::path::PathBuf;
 
@@ -20,9 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::Digest;
 
-pub use engine::{EngineSettings, engine_config};
-pub use error::ComponentError;
-pub use inspect::{EntryInfo, EntryKind, Inspection};
+pub use engine::{EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
+pub use error::{CompileCap, ComponentError};
+pub use inspect::{EntryInfo, EntryKind, Inspection, is_command_export};
 
 /// A compiled component: a file written by our own compiler, authenticated before it is mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

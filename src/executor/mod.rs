@@ -5,7 +5,15 @@
 //! Every attempt gets a fresh instance in a fresh store with every limit on; it is dropped when the attempt ends,
 //! however it ends.
 
+mod ending;
+mod guest;
+mod host;
+mod limiter;
+mod output;
 pub mod pool;
+mod sandbox;
+mod signal;
+mod worker;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,23 +1,43 @@
-//! The in-process executor: one engine and pool per worker thread.
+//! The in-process executor: workers, each with an engine of its own, and the slots over all of them.
+//!
+//! ```text
+//! run ─► a free slot ─► route: the component's own worker, or an idle one ─► its queue ─► report
+//! ```
+//! A component has a worker of its own (by digest), which keeps its memory warm; others take its attempts when that
+//! one has work and they have none, or far less.
+
+use std::collections::HashMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::{AttemptReport, AttemptRequest, Executor};
-use crate::component::EngineSettings;
-use crate::job::RunId;
+use super::ending::Ending;
+use super::sandbox::{Asked, unstarted};
+use super::signal::Signal;
+use super::worker::{Job, Worker, WorkerConfig};
+use super::{AttemptReport, AttemptRequest, Executor, host};
+use crate::component::{EngineSettings, compile};
+use crate::job::{Digest, RunId};
 
-pub struct Pool {}
+/// Every slot reserves some GiB of address space, and a process has 128 TiB.
+const SLOTS_MAX: usize = 8_000;
+/// How often a computing guest looks at its deadline and lets others run.
+const TICK: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
     /// Worker threads, each with an engine of its own; default: one per core.
     pub workers: usize,
-    /// Attempts at once, over all workers.
+    /// Attempts at once, over all workers; at most 8,000.
     pub slots: usize,
     /// The compiler's, or no artefact loads.
     pub engine: EngineSettings,
-    /// Components that each worker keeps loaded; the least recently run one goes first.
+    /// Components that each worker keeps loaded; the one that was run longest ago goes first.
     pub loaded_max: usize,
 }
 
@@ -30,32 +50,192 @@ impl Default for PoolConfig {
 /// Why a pool could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
+    #[error("an executor has at most {SLOTS_MAX} slots, not {0}")]
+    Slots(usize),
     #[error("cannot start the executor's engine: {0}")]
     Engine(String),
     #[error("cannot start the executor's threads: {0}")]
     Thread(#[from] std::io::Error),
 }
 
+/// Attempts on threads of this process.
+pub struct Pool {
+    workers: Arc<[Worker]>,
+    slots: usize,
+    slots_per_worker: usize,
+    free: Semaphore,
+    running: Mutex<HashMap<RunId, Arc<Signal>>>,
+    ticker: Ticker,
+}
+
 impl Pool {
-    pub fn start(_config: PoolConfig) -> Result<Self, PoolError> {
-        unimplemented!()
+    pub fn start(config: PoolConfig) -> Result<Self, PoolError> {
+        let PoolConfig { workers, slots, engine, loaded_max } = config;
+        let (workers, slots) = (workers.max(1), slots.max(1));
+        if slots > SLOTS_MAX {
+            return Err(PoolError::Slots(slots));
+        }
+        let slots_per_worker = slots.div_ceil(workers);
+        let start = |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine });
+        let workers: Arc<[Worker]> = (0..workers).map(start).collect::<Result<_, _>>()?;
+        let ticker = Ticker::start(workers.clone())?;
+        Ok(Self { workers, slots, slots_per_worker, free: Semaphore::new(slots), running: Mutex::default(), ticker })
+    }
+
+    /// A worker with a slot reserved. There is one, since the semaphore has let in no more attempts than there are slots.
+    fn route(&self, digest: &Digest) -> &Worker {
+        let load = |worker: &Worker| worker.in_flight.load(Ordering::Acquire);
+        let own = usize::from(digest.0[0]) << 8 | usize::from(digest.0[1]);
+        loop {
+            let own = &self.workers[own % self.workers.len()];
+            let chosen = match load(own) {
+                0 => own,
+                busy => match self.workers.iter().min_by_key(|worker| load(worker)) {
+                    Some(least) if load(least) == 0 || load(least) * 2 < busy || busy >= self.slots_per_worker => least,
+                    _ => own,
+                },
+            };
+            if chosen.reserve(self.slots_per_worker) {
+                return chosen;
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Signal>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Executor for Pool {
+    async fn run(&self, request: AttemptRequest) -> AttemptReport {
+        let asked = Asked::of(&request);
+        let mut running = Running::new(self, request.run);
+        let Some(Ok(_slot)) = running.signal.or_stopped(self.free.acquire()).await else {
+            running.ended = true;
+            return unstarted(&asked, Ending::cancelled(&running.signal));
+        };
+        let worker = self.route(&request.component.digest);
+        let _reserved = Reserved(worker);
+        running.signal.runs_on(&worker.engine);
+        self.ticker.wake();
+        let (reply, answer) = oneshot::channel();
+        let sent = worker.send(Job { request, signal: running.signal.clone(), reply });
+        let report = match sent {
+            Ok(()) => answer.await.ok(),
+            Err(_) => None,
+        };
+        running.ended = true;
+        report.unwrap_or_else(|| unstarted(&asked, Ending::internal("its worker panicked")))
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn cancel(&self, run: RunId, reason: &str) {
+        let signal = self.running().get(&run).cloned();
+        if let Some(signal) = signal {
+            signal.cancel(reason);
+        }
+    }
+}
+
+/// A run's place among those that can be cancelled. Dropped before its end, it cancels.
+struct Running<'a> {
+    pool: &'a Pool,
+    run: RunId,
+    signal: Arc<Signal>,
+    ended: bool,
+}
+
+impl<'a> Running<'a> {
+    fn new(pool: &'a Pool, run: RunId) -> Self {
+        let signal = Arc::new(Signal::default());
+        pool.running().insert(run, signal.clone());
+        Self { pool, run, signal, ended: false }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.signal.cancel("nobody waits for it any more");
+        }
+        let mut running = self.pool.running();
+        // A later attempt of the same run may have taken the place.
+        if running.get(&self.run).is_some_and(|signal| Arc::ptr_eq(signal, &self.signal)) {
+            running.remove(&self.run);
+        }
+    }
+}
+
+struct Reserved<'a>(&'a Worker);
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The thread that raises the epochs of engines with attempts, and sleeps while there are none.
+struct Ticker {
+    state: Arc<TickerState>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct TickerState {
+    stop: AtomicBool,
+    asleep: AtomicBool,
+}
+
+impl Ticker {
+    fn start(workers: Arc<[Worker]>) -> Result<Self, std::io::Error> {
+        let state = Arc::new(TickerState::default());
+        let shared = state.clone();
+        let thread = std::thread::Builder::new().name("bellcage-ticker".to_owned()).spawn(move || tick(&shared, &workers))?;
+        Ok(Self { state, thread: Some(thread) })
+    }
+
+    /// Attempts are about to start.
+    fn wake(&self) {
+        if self.state.asleep.load(Ordering::SeqCst)
+            && let Some(thread) = &self.thread
+        {
+            thread.thread().unpark();
+        }
+    }
+}
+
+fn tick(state: &TickerState, workers: &[Worker]) {
+    let busy = |worker: &&Worker| worker.in_flight.load(Ordering::SeqCst) > 0;
+    while !state.stop.load(Ordering::SeqCst) {
+        if workers.iter().any(|worker| busy(&worker)) {
+            std::thread::sleep(TICK);
+            workers.iter().filter(busy).for_each(|worker| worker.engine.increment_epoch());
+            continue;
+        }
+        // Whoever reserves a slot after this line sees it and wakes this thread.
+        state.asleep.store(true, Ordering::SeqCst);
+        if !workers.iter().any(|worker| busy(&worker)) && !state.stop.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        state.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.state.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
     }
 }
 
 /// What the hidden subcommand `component::compile::SUBCOMMAND` of a binary does: the compile child's whole life.
 pub fn compile_child_main() -> ExitCode {
-    crate::component::compile::child_main(|_| Ok(()))
-}
-
-#[async_trait]
-impl Executor for Pool {
-    async fn run(&self, _request: AttemptRequest) -> AttemptReport {
-        unimplemented!()
-    }
-    fn slots(&self) -> usize {
-        unimplemented!()
-    }
-    fn cancel(&self, _run: RunId, _reason: &str) {
-        unimplemented!()
-    }
+    compile::child_main(host::check_imports)
 }

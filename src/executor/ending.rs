@@ -1,0 +1,261 @@
+//! How an attempt ended: from what wasmtime gave back, and what the limits saw, to one outcome.
+//!
+//! ```text
+//! over the host calls             → limit
+//! stopped from outside            → cancelled | timeout
+//! returned, exited                → succeeded | failed
+//! error or trap                   → trapped, or the limit that it names
+//! … trapped or failed after a growth was refused → out-of-memory
+//! ```
+
+use std::fmt::Write as _;
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::limiter::{LimitHit, Refused};
+use super::signal::{Signal, Stop};
+use crate::job::{Limits, Outcome, RunError, bytes, duration};
+
+/// Characters of a frame, and of a message, at most.
+const FRAME_MAX: usize = 200;
+const MESSAGE_MAX: usize = 1_000;
+const FRAMES_MAX: usize = 10;
+
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub outcome: Outcome,
+    pub exit_code: Option<i32>,
+    pub error: Option<RunError>,
+}
+
+/// What is known when the guest is gone.
+pub(super) struct Facts<'a> {
+    /// What the call gave: `None` where it was dropped because it had to stop.
+    pub answer: Option<Result<Result<(), ()>, wasmtime::Error>>,
+    /// The instance existed, so the guest's own code may have run for some time.
+    pub instantiated: bool,
+    pub refused: Option<Refused>,
+    pub signal: &'a Signal,
+    pub limits: &'a Limits,
+}
+
+impl Ending {
+    fn new(outcome: Outcome, code: &str, message: String) -> Self {
+        Self { outcome, exit_code: None, error: Some(RunError { code: code.to_owned(), message, ..RunError::default() }) }
+    }
+
+    fn succeeded() -> Self {
+        Self { outcome: Outcome::Succeeded, exit_code: Some(0), error: None }
+    }
+
+    fn exited(code: i32) -> Self {
+        match code {
+            0 => Self::succeeded(),
+            _ => Self { exit_code: Some(code), ..Self::new(Outcome::Failed, "exit-code", format!("exited with code {code}")) },
+        }
+    }
+
+    /// It could not start.
+    pub fn refused(code: &str, message: impl Into<String>) -> Self {
+        Self::new(Outcome::Refused, code, message.into())
+    }
+
+    pub fn cancelled(signal: &Signal) -> Self {
+        Self::new(Outcome::Cancelled, "cancelled", signal.reason().map_or_else(|| "cancelled".to_owned(), |reason| format!("cancelled: {reason}")))
+    }
+
+    pub fn of(facts: Facts<'_>) -> Self {
+        let Facts { answer, instantiated, refused, signal, limits } = facts;
+        let stopped = signal.stopped();
+        let ending = match (stopped, answer) {
+            // Whatever else the guest did: it made more calls than it may.
+            (Some(Stop::HostCalls), _) => {
+                Self::new(Outcome::Limit, "limit-host-calls", format!("called the host more often than limits.host_calls = {} allows", limits.host_calls))
+            }
+            (_, Some(Ok(Ok(())))) => Self::succeeded(),
+            (_, Some(Ok(Err(())))) => Self::exited(1),
+            (Some(stop), answer) if answer.as_ref().is_none_or(is_interrupt) => Self::stopped(stop, signal, limits),
+            (_, Some(Err(error))) => Self::of_error(&error, instantiated, limits),
+            (None, None) => Self::internal("its future was dropped without a reason"),
+            (Some(stop), None) => Self::stopped(stop, signal, limits),
+        };
+        match refused {
+            Some(refused) if matches!(ending.outcome, Outcome::Trapped | Outcome::Failed) => ending.out_of_memory(refused, instantiated, limits),
+            _ => ending,
+        }
+    }
+
+    /// A fault of the executor, not of the guest.
+    pub fn internal(message: &str) -> Self {
+        Self::new(Outcome::Lost, "executor-failed", format!("the executor failed on this attempt: {message}"))
+    }
+
+    fn stopped(stop: Stop, signal: &Signal, limits: &Limits) -> Self {
+        match stop {
+            Stop::Timeout => Self::new(Outcome::Timeout, "timeout", format!("ran longer than limits.timeout = {} allows", duration::format(limits.timeout))),
+            Stop::Cancelled | Stop::HostCalls => Self::cancelled(signal),
+        }
+    }
+
+    fn of_error(error: &wasmtime::Error, instantiated: bool, limits: &Limits) -> Self {
+        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            return Self::exited(exit.0);
+        }
+        let limit = |code: &str, message: String| Self::new(Outcome::Limit, code, message);
+        if let Some(hit) = error.downcast_ref::<LimitHit>() {
+            return match hit {
+                LimitHit::Result => limit("limit-result", format!("wrote more to stdout than limits.result = {} allows", bytes::format(limits.result))),
+                LimitHit::Random { asked } => {
+                    limit("limit-random", format!("asked for {asked} random bytes at once, more than limits.random = {} allows", bytes::format(limits.random)))
+                }
+            };
+        }
+        let resources = || limit("limit-resources", format!("had more handles open than limits.resources = {} allows", limits.resources));
+        if let Some(ResourceTableError::Full) = error.downcast_ref() {
+            return resources();
+        }
+        match (error.downcast_ref::<Trap>(), untyped(error)) {
+            (Some(Trap::OutOfFuel), _) => Self::new(Outcome::OutOfFuel, "out-of-fuel", format!("used all its fuel (limits.fuel = {})", limits.fuel)),
+            (Some(trap), _) => Self::trapped(*trap, error),
+            (None, Some(Untyped::Handles)) => resources(),
+            (None, Some(Untyped::HostCallBytes)) => {
+                let max = bytes::format(limits.host_call_bytes);
+                limit("limit-host-call-bytes", format!("passed more bytes to the host in one call than limits.host_call_bytes = {max} allows"))
+            }
+            (None, Some(Untyped::Instances)) => {
+                limit("limit-instances", format!("has more core instances than limits.instances = {} allows", limits.instances))
+            }
+            (None, None) => Self::misused_host(error, instantiated),
+        }
+    }
+
+    fn trapped(trap: Trap, error: &wasmtime::Error) -> Self {
+        let name = trap_name(trap);
+        let mut ending = Self::new(Outcome::Trapped, "trap", format!("trapped: {trap}"));
+        if let Some(run_error) = &mut ending.error {
+            run_error.trap = Some(name);
+            run_error.backtrace = error.downcast_ref().map(backtrace);
+        }
+        ending
+    }
+
+    /// The host refused a call that no well-formed guest makes, such as one with a handle that does not exist.
+    fn misused_host(error: &wasmtime::Error, instantiated: bool) -> Self {
+        // A backtrace is the outermost context; what happened is below it.
+        let above = usize::from(error.is::<WasmBacktrace>());
+        let causes: Vec<_> = error.chain().skip(above).map(ToString::to_string).collect();
+        let what = if instantiated { "trapped in a host call" } else { "could not be instantiated" };
+        let message = escape(&format!("{what}: {}", causes.join(": ")), MESSAGE_MAX);
+        let mut ending = Self::new(Outcome::Trapped, "trap", message);
+        if let Some(run_error) = &mut ending.error {
+            run_error.trap = Some("host-error".to_owned());
+            run_error.backtrace = error.downcast_ref().map(backtrace);
+        }
+        ending
+    }
+
+    /// Keeps what is known of how the guest died.
+    fn out_of_memory(self, refused: Refused, instantiated: bool, limits: &Limits) -> Self {
+        let when = if instantiated { "needed" } else { "needs at its start" };
+        let (code, message) = match refused {
+            Refused::Memory { asked } => {
+                ("out-of-memory", format!("{when} {} of memory, more than limits.memory = {} allows", bytes::format(asked), bytes::format(limits.memory)))
+            }
+            Refused::MemoryOfMachine => ("out-of-memory", format!("{when} more memory than there is")),
+            Refused::Table { asked } => {
+                ("limit-table-elements", format!("{when} {asked} table elements, more than limits.table_elements = {} allows", limits.table_elements))
+            }
+        };
+        let error = self.error.map(|error| RunError { code: code.to_owned(), message, ..error });
+        Self { outcome: Outcome::OutOfMemory, exit_code: self.exit_code, error }
+    }
+}
+
+fn is_interrupt<T>(answer: &Result<T, wasmtime::Error>) -> bool {
+    matches!(answer, Err(error) if error.downcast_ref() == Some(&Trap::Interrupt))
+}
+
+enum Untyped {
+    Handles,
+    HostCallBytes,
+    Instances,
+}
+
+/// Three limits whose errors wasmtime gives no type that can be named. Its version is pinned, and a test holds each.
+fn untyped(error: &wasmtime::Error) -> Option<Untyped> {
+    let text = error.root_cause().to_string();
+    [
+        ("store handle limit exceeded", Untyped::Handles),
+        ("fuel allocated for hostcalls has been exhausted", Untyped::HostCallBytes),
+        ("resource limit exceeded: instance count", Untyped::Instances),
+    ]
+    .into_iter()
+    .find_map(|(part, limit)| text.contains(part).then_some(limit))
+}
+
+/// `stack-overflow` of `StackOverflow`.
+fn trap_name(trap: Trap) -> String {
+    if trap == Trap::UnreachableCodeReached {
+        return "unreachable".to_owned();
+    }
+    format!("{trap:?}").chars().fold(String::new(), |mut name, c| {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(c.to_ascii_lowercase());
+        name
+    })
+}
+
+/// Innermost first. All names come from the guest.
+fn backtrace(trace: &WasmBacktrace) -> Vec<String> {
+    let frame = |frame: &wasmtime::FrameInfo| {
+        let mut text = frame.module().name().map(|module| format!("{module}!")).unwrap_or_default();
+        match frame.func_name() {
+            Some(name) => text.push_str(name),
+            None => {
+                let _ = write!(text, "func[{}]", frame.func_index());
+            }
+        }
+        escape(&text, FRAME_MAX)
+    };
+    trace.frames().iter().take(FRAMES_MAX).map(frame).collect()
+}
+
+/// Text from a guest as it may be shown: no control characters, no more than `max` characters.
+fn escape(text: &str, max: usize) -> String {
+    let mut escaped = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == max => {
+                escaped.push('…');
+                break;
+            }
+            // Also what reorders or hides text on a terminal.
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => escaped.extend(c.escape_unicode()),
+            c if c.is_control() => escaped.extend(c.escape_default()),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traps_are_named_as_users_read_them() {
+        assert_eq!(trap_name(Trap::UnreachableCodeReached), "unreachable");
+        assert_eq!(trap_name(Trap::StackOverflow), "stack-overflow");
+        assert_eq!(trap_name(Trap::IntegerDivisionByZero), "integer-division-by-zero");
+    }
+
+    #[test]
+    fn text_from_a_guest_cannot_control_a_terminal() {
+        assert_eq!(escape("a\x1b[31m\nb\u{202e}", 100), "a\\u{1b}[31m\\nb\\u{202e}");
+        assert_eq!(escape("åäö", 2), "åä…");
+    }
+}

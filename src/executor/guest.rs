@@ -1,0 +1,111 @@
+//! What a guest is given: the data of its store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::UpdateDeadline;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::random::WasiRandomView as _;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::AttemptRequest;
+use super::host::{Interface, NAMES, Random};
+use super::limiter::Limiter;
+use super::output::{EndsSink, Output, WholeSink};
+use super::signal::{Signal, Stop};
+
+pub(super) struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub limiter: Limiter,
+    pub stdout: Output<WholeSink>,
+    pub stderr: Output<EndsSink>,
+    signal: Arc<Signal>,
+    deadline: Instant,
+    random_max: u64,
+    host_calls_left: u64,
+    host_calls: [u64; NAMES.len()],
+}
+
+impl Guest {
+    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, deadline: Instant) -> Self {
+        let limits = &request.limits;
+        let stdout = Output::new(WholeSink::new(limits.result));
+        let stderr = Output::new(EndsSink::new(limits.logs));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
+        // Everything else a WasiCtx starts without: directories, stdin, environment, arguments.
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .arg(&request.program)
+            .args(args)
+            .envs(&request.env)
+            .max_random_size(limits.random)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        if !request.stdin.is_empty() {
+            wasi.stdin(MemoryInputPipe::new(request.stdin.clone()));
+        }
+        Self {
+            wasi: wasi.build(),
+            table,
+            limiter: Limiter::new(limits),
+            stdout,
+            stderr,
+            signal,
+            deadline,
+            random_max: limits.random,
+            host_calls_left: limits.host_calls,
+            host_calls: [0; NAMES.len()],
+        }
+    }
+
+    /// Where every host call passes. The call past the limit is still made, since a getter cannot refuse it; the
+    /// guest is stopped when it comes back to its own code.
+    pub fn counted(&mut self, interface: Interface) -> &mut Self {
+        self.host_calls[interface as usize] += 1;
+        match self.host_calls_left.checked_sub(1) {
+            Some(left) => self.host_calls_left = left,
+            None => self.signal.stop(Stop::HostCalls),
+        }
+        self
+    }
+
+    pub fn host_calls(&self) -> u64 {
+        self.host_calls.iter().sum()
+    }
+
+    pub fn host_calls_by_interface(&self) -> BTreeMap<String, u64> {
+        self.host_calls.iter().zip(NAMES).filter(|(count, _)| **count > 0).map(|(count, name)| ((*name).to_owned(), *count)).collect()
+    }
+
+    /// What the epoch asks whenever it was raised: stop, or let others run and go on.
+    pub fn at_epoch(&self) -> UpdateDeadline {
+        if self.signal.stopped().is_none() && Instant::now() >= self.deadline {
+            self.signal.stop(Stop::Timeout);
+        }
+        match self.signal.stopped() {
+            Some(_) => UpdateDeadline::Interrupt,
+            None => UpdateDeadline::Yield(1),
+        }
+    }
+
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    pub fn random_capped(&mut self) -> Random<'_> {
+        let max = self.random_max;
+        Random { ctx: self.random(), max }
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

@@ -1,0 +1,182 @@
+//! One attempt: a fresh store and instance with every limit on, one call, a report.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+
+use super::ending::{Ending, Facts};
+use super::guest::Guest;
+use super::signal::{Metered, Signal};
+use super::{AttemptReport, AttemptRequest};
+use crate::component::{Artefact, is_command_export};
+use crate::job::{AttemptLog, Digest, Entry, Limits, Receipt, RunResult};
+
+/// A guest that computes gives way after so much fuel, and what it used is known to that precision when it is stopped.
+const FUEL_BETWEEN_YIELDS: u64 = 10_000_000;
+
+/// A component on one engine, ready to be instantiated.
+pub(super) struct Loaded {
+    pre: InstancePre<Guest>,
+    /// `run` of `wasi:cli/run`.
+    main: Option<ComponentExportIndex>,
+}
+
+impl Loaded {
+    /// Authenticates and maps an artefact. Up to some tenths of a second where it is large.
+    pub fn load(engine: &Engine, linker: &Linker<Guest>, artefact: &Artefact) -> Result<Self, Ending> {
+        let (file, _) = artefact.open().map_err(|e| Ending::refused(e.code(), e.to_string()))?;
+        let refuse = |e: wasmtime::Error| Ending::refused("artefact-unusable", format!("the compiled component cannot be used here: {e:#}"));
+        // Through the descriptor whose bytes were authenticated, not by the name again.
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        // SAFETY: wasmtime trusts the contents. They were written by our compiler and sealed with our key, and sealed
+        // files are never changed in place.
+        let component = unsafe { Component::deserialize_file(engine, path) }.map_err(refuse)?;
+        Ok(Self { main: main_export(&component), pre: linker.instantiate_pre(&component).map_err(refuse)? })
+    }
+}
+
+fn main_export(component: &Component) -> Option<ComponentExportIndex> {
+    let ty = component.component_type();
+    let name = ty.exports(component.engine()).map(|(name, _)| name).find(|name| is_command_export(name))?;
+    let instance = component.get_export_index(None, name)?;
+    component.get_export_index(Some(&instance), "run")
+}
+
+/// The worker's pool of instances, memories or tables is used up: another attempt must end first.
+pub(super) struct PoolFull;
+
+/// Runs an attempt to its end.
+pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>) -> Result<AttemptReport, PoolFull> {
+    let started_at = Timestamp::now();
+    let began = Instant::now();
+    let (main, args) = match (&request.entry, &loaded.main) {
+        (Entry::Function(name), _) => {
+            let message = format!("entry {name:?} is an exported function; this version runs commands (main) only");
+            return Ok(unstarted(&Asked::of(request), Ending::refused("entry-not-callable", message)));
+        }
+        (Entry::Main, None) => return Ok(unstarted(&Asked::of(request), Ending::refused("entry-missing", "the component has no entry main"))),
+        (Entry::Main, Some(main)) => match argv(&request.args) {
+            Ok(args) => (main, args),
+            Err(message) => return Ok(unstarted(&Asked::of(request), Ending::refused("args-not-argv", message))),
+        },
+    };
+    let limits = &request.limits;
+    let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
+    // So far away that it cannot be expressed is never.
+    let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_hours(24 * 365));
+    let guest = Guest::new(request, &args, signal.clone(), deadline);
+    let mut store = match new_store(loaded.pre.engine(), guest, limits) {
+        Ok(store) => store,
+        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),
+    };
+    let mut cpu = Duration::ZERO;
+    let mut instantiated_at = None;
+    let answer = {
+        let call = pin!(call(&mut store, &loaded.pre, main, &mut instantiated_at));
+        Metered::new(call, signal, deadline, &mut cpu).await
+    };
+    if matches!(&answer, Some(Err(error)) if error.is::<PoolConcurrencyLimitError>()) {
+        return Err(PoolFull);
+    }
+    let wall = began.elapsed();
+    let fuel_left = store.get_fuel().unwrap_or(0);
+    let guest = store.data();
+    let ending = Ending::of(Facts { answer, instantiated: instantiated_at.is_some(), refused: guest.limiter.refused, signal, limits });
+    let result = guest.stdout.sink().take();
+    let log = guest.stderr.sink().take();
+    let receipt = Receipt {
+        fuel_used: limits.fuel.saturating_sub(fuel_left),
+        memory_peak_bytes: guest.limiter.memory_peak,
+        cpu_us: micros(cpu),
+        wall_us: micros(wall),
+        instantiate_us: micros(instantiated_at.map_or(wall, |at| at - began)),
+        host_calls: guest.host_calls(),
+        host_calls_by_interface: guest.host_calls_by_interface(),
+        log_bytes: (log.head.len() + log.tail.len()) as u64 + log.dropped,
+        log_bytes_dropped: log.dropped,
+        result_bytes: result.len() as u64,
+        ..receipt(&Asked::of(request), started_at)
+    };
+    let Ending { outcome, exit_code, error } = ending;
+    let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
+    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result: Some(RunResult::Text(result)), log, receipt })
+}
+
+async fn call(
+    store: &mut Store<Guest>,
+    pre: &InstancePre<Guest>,
+    main: &ComponentExportIndex,
+    instantiated_at: &mut Option<Instant>,
+) -> wasmtime::Result<Result<(), ()>> {
+    let instance = pre.instantiate_async(&mut *store).await?;
+    *instantiated_at = Some(Instant::now());
+    let main = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, main)?;
+    Ok(main.call_async(store, ()).await?.0)
+}
+
+fn new_store(engine: &Engine, guest: Guest, limits: &Limits) -> wasmtime::Result<Store<Guest>> {
+    let capped = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let mut store = Store::try_new(engine, guest)?;
+    store.limiter(|guest| &mut guest.limiter);
+    store.set_fuel(limits.fuel)?;
+    store.fuel_async_yield_interval(Some(FUEL_BETWEEN_YIELDS))?;
+    store.epoch_deadline_callback(|store| Ok(store.data().at_epoch()));
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(capped(limits.host_call_bytes));
+    store.set_max_component_handles(capped(limits.resources));
+    Ok(store)
+}
+
+/// argv without the program's name.
+fn argv(args: &serde_json::Value) -> Result<Vec<String>, String> {
+    let wrong = || format!("a command takes its arguments as an array of strings, not as {args}");
+    match args {
+        serde_json::Value::Null => Ok(Vec::new()),
+        serde_json::Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect(),
+        _ => Err(wrong()),
+    }
+}
+
+/// The part of a request that a receipt shows.
+#[derive(Clone)]
+pub(super) struct Asked {
+    digest: Digest,
+    fuel: u64,
+    memory: u64,
+    due_at: Option<Timestamp>,
+}
+
+impl Asked {
+    pub fn of(request: &AttemptRequest) -> Self {
+        let AttemptRequest { component, limits, due_at, .. } = request;
+        Self { digest: component.digest, fuel: limits.fuel, memory: limits.memory, due_at: *due_at }
+    }
+}
+
+/// The report of an attempt that never had an instance.
+pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
+    let now = Timestamp::now();
+    let Ending { outcome, exit_code, error } = ending;
+    let receipt = receipt(asked, now);
+    AttemptReport { started_at: now, ended_at: now, outcome, exit_code, error, result: None, log: AttemptLog::default(), receipt }
+}
+
+/// What is known before the guest has done anything.
+fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
+    let late = asked.due_at.map_or(SignedDuration::ZERO, |due| started_at.duration_since(due));
+    Receipt {
+        fuel_limit: asked.fuel,
+        memory_limit_bytes: asked.memory,
+        queue_us: Duration::try_from(late).map_or(0, micros),
+        digest: asked.digest.to_string(),
+        ..Receipt::default()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

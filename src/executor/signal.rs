@@ -1,0 +1,170 @@
+//! What may end an attempt from outside its guest, and the metering of an attempt's polls.
+//!
+//! A guest is in one of three places, and each is reached by another way:
+//! ```text
+//! in wasm          the epoch of its engine is raised; its next function or loop head sees that it must stop
+//! in a host call   the task is woken and drops the attempt's future
+//! not started      the task is woken
+//! ```
+
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::Engine;
+
+/// A poll that used more CPU time than this lets timers and other attempts go first.
+const LONG_POLL: Duration = Duration::from_micros(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stop {
+    Cancelled = 1,
+    Timeout = 2,
+    HostCalls = 3,
+}
+
+impl Stop {
+    fn from_bits(bits: u8) -> Option<Self> {
+        [Self::Cancelled, Self::Timeout, Self::HostCalls].into_iter().find(|stop| *stop as u8 == bits)
+    }
+}
+
+const IDLE: u8 = 0;
+const POLLING: u8 = 1;
+const WOKEN: u8 = 2;
+
+/// Shared by who runs an attempt and who may end it.
+#[derive(Default)]
+pub(super) struct Signal {
+    stop: AtomicU8,
+    reason: OnceLock<String>,
+    /// Whose epoch to raise, from when the attempt has a worker.
+    engine: OnceLock<Engine>,
+    /// The task that waits for the attempt's start, and then the one that runs it.
+    task: AtomicWaker,
+    polling: AtomicU8,
+}
+
+impl Signal {
+    pub fn stopped(&self) -> Option<Stop> {
+        Stop::from_bits(self.stop.load(Ordering::Acquire))
+    }
+
+    /// The first stop is the one that counts.
+    pub fn stop(&self, stop: Stop) {
+        if self.stop.compare_exchange(0, stop as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if let Some(engine) = self.engine.get() {
+                engine.increment_epoch();
+            }
+            self.task.wake();
+        }
+    }
+
+    pub fn cancel(&self, reason: &str) {
+        let _ = self.reason.set(reason.to_owned());
+        self.stop(Stop::Cancelled);
+    }
+
+    /// Why it was cancelled.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+
+    pub fn runs_on(&self, engine: &Engine) {
+        let _ = self.engine.set(engine.clone());
+        // A stop before this line raised no epoch; the attempt's first poll sees it.
+    }
+
+    /// What `future` gives, or `None` as soon as the attempt must stop.
+    pub async fn or_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            self.task.register(cx.waker());
+            match self.stopped() {
+                Some(_) => Poll::Ready(None),
+                None => future.as_mut().poll(cx).map(Some),
+            }
+        })
+        .await
+    }
+}
+
+/// Wakes from within a poll are held until its end, so that a guest that yields can be sent to the end of the queue.
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        match self.polling.compare_exchange(POLLING, WOKEN, Ordering::AcqRel, Ordering::Acquire) {
+            Err(IDLE) => self.task.wake(),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// An attempt's future under its deadline and its signal, with the CPU time of its polls summed.
+/// `None` where it had to be stopped; it is then dropped in the middle of whatever it did.
+pub(super) struct Metered<'a, F> {
+    future: Pin<&'a mut F>,
+    signal: &'a Arc<Signal>,
+    waker: Waker,
+    deadline: Instant,
+    /// Made only when the future did not finish at once, as most do.
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    cpu: &'a mut Duration,
+}
+
+impl<'a, F: Future> Metered<'a, F> {
+    pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, cpu: &'a mut Duration) -> Self {
+        Self { future, signal, waker: Waker::from(signal.clone()), deadline, timer: None, cpu }
+    }
+}
+
+impl<F: Future> Future for Metered<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let signal = this.signal;
+        signal.task.register(cx.waker());
+        if signal.stopped().is_some() {
+            return Poll::Ready(None);
+        }
+        signal.polling.store(POLLING, Ordering::Release);
+        let before = thread_cpu();
+        let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
+        let used = thread_cpu().saturating_sub(before);
+        *this.cpu += used;
+        let woken = signal.polling.swap(IDLE, Ordering::AcqRel) == WOKEN;
+        if let Poll::Ready(output) = polled {
+            return Poll::Ready(Some(output));
+        }
+        let deadline = this.deadline;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        if timer.as_mut().poll(cx).is_ready() {
+            signal.stop(Stop::Timeout);
+        }
+        if signal.stopped().is_some() {
+            return Poll::Ready(None);
+        }
+        if woken && used > LONG_POLL {
+            // Woken only after the runtime has looked at its timers and at what other threads sent.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        } else if woken {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+/// CPU time of this thread.
+fn thread_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

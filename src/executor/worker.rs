@@ -1,0 +1,231 @@
+//! A worker: one OS thread with an engine of its own, running many attempts at once.
+//!
+//! One engine shared by two threads is hardly faster than one thread (they meet in the kernel's memory-map lock), two
+//! engines are 1.8 times as fast. So nothing of wasmtime is shared between workers but the artefacts' mapped pages.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::{Notify, OnceCell, mpsc, oneshot};
+use wasmtime::component::Linker;
+use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
+
+use super::ending::Ending;
+use super::guest::Guest;
+use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
+use super::signal::Signal;
+use super::{AttemptReport, AttemptRequest, host};
+use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
+use crate::job::Digest;
+
+/// Handed over at once at most, before the attempts that are there already go on.
+const BATCH: usize = 64;
+/// Bytes of a memory, of a table and of a stack that stay with an unused slot, cleared, so that its next attempt
+/// takes no page faults for them.
+const MEMORY_KEPT: usize = 1 << 20;
+const TABLE_KEPT: usize = 64 << 10;
+const STACK_KEPT: usize = 64 << 10;
+/// Memories and tables in the pool, per slot; components that have more share (and wait for each other).
+const MEMORIES_PER_SLOT: u32 = 2;
+const TABLES_PER_SLOT: u32 = 4;
+const INSTANCE_SIZE_MAX: usize = 1 << 20;
+
+/// An attempt on its way to a worker.
+pub(super) struct Job {
+    pub request: AttemptRequest,
+    pub signal: Arc<Signal>,
+    pub reply: oneshot::Sender<AttemptReport>,
+}
+
+/// A handle on a worker; dropping it ends the thread.
+pub(super) struct Worker {
+    pub engine: Engine,
+    /// Attempts that were routed here and have not ended.
+    pub in_flight: AtomicUsize,
+    /// `None` once it shall end.
+    queue: Option<mpsc::UnboundedSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(super) struct WorkerConfig<'a> {
+    pub index: usize,
+    /// Attempts at once.
+    pub slots: u32,
+    pub loaded_max: usize,
+    pub engine: &'a EngineSettings,
+}
+
+impl Worker {
+    pub fn start(config: WorkerConfig<'_>) -> Result<Self, super::PoolError> {
+        let failed = |e: wasmtime::Error| super::PoolError::Engine(format!("{e:#}"));
+        let mut settings = engine_config(config.engine);
+        settings.allocation_strategy(pool(config.slots, config.engine));
+        let engine = Engine::new(&settings).map_err(failed)?;
+        let state = Arc::new(State {
+            linker: host::linker(&engine).map_err(failed)?,
+            engine: engine.clone(),
+            loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::new() }),
+            ended: Notify::new(),
+        });
+        let (queue, mut jobs) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name(format!("bellcage-wasm-{}", config.index)).spawn(move || {
+            // A panic outside of any attempt ends the runtime with what was on it; those still queued are served by the next.
+            while std::panic::catch_unwind(AssertUnwindSafe(|| serve(&state, &mut jobs))).is_err() {
+                tracing::error!("an executor's thread panicked; it goes on with a new runtime");
+            }
+        })?;
+        Ok(Self { engine, in_flight: AtomicUsize::new(0), queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Takes one of `slots`, if one is free.
+    pub fn reserve(&self, slots: usize) -> bool {
+        self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < slots).then_some(n + 1)).is_ok()
+    }
+
+    /// The job back where the thread is gone.
+    pub fn send(&self, job: Job) -> Result<(), Box<Job>> {
+        match &self.queue {
+            Some(queue) => queue.send(job).map_err(|unsent| Box::new(unsent.0)),
+            None => Err(Box::new(job)),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            self.engine.increment_epoch();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The allocator's bounds: every one is set, since every component must fit and none may take more than its share.
+fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_stacks(slots)
+        .total_core_instances(slots.saturating_mul(settings.instances_max))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_SLOT).max(MEMORIES_MAX))
+        .total_tables(slots.saturating_mul(TABLES_PER_SLOT).max(TABLES_MAX))
+        .max_memory_size(usize::try_from(settings.memory_max).unwrap_or(usize::MAX))
+        .table_elements(usize::try_from(settings.table_elements_max).unwrap_or(usize::MAX))
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        .max_tables_per_module(TABLES_MAX)
+        .max_core_instances_per_component(settings.instances_max)
+        .max_core_instance_size(INSTANCE_SIZE_MAX)
+        .max_component_instance_size(INSTANCE_SIZE_MAX)
+        .linear_memory_keep_resident(MEMORY_KEPT)
+        .table_keep_resident(TABLE_KEPT)
+        .async_stack_keep_resident(STACK_KEPT)
+        .max_unused_warm_slots(slots)
+        .decommit_batch_size(1)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+struct State {
+    engine: Engine,
+    linker: Linker<Guest>,
+    loaded: Mutex<LoadedSet>,
+    /// An attempt has given back what it had of the pool.
+    ended: Notify,
+}
+
+/// The components that are loaded or loading; the one that was asked for longest ago goes first.
+struct LoadedSet {
+    max: usize,
+    /// How often any was asked for: the clock of `last_asked`.
+    asked: u64,
+    by_digest: HashMap<Digest, Kept>,
+}
+
+struct Kept {
+    component: Arc<OnceCell<Arc<Loaded>>>,
+    last_asked: u64,
+}
+
+impl LoadedSet {
+    fn get(&mut self, digest: Digest) -> Arc<OnceCell<Arc<Loaded>>> {
+        self.asked += 1;
+        let Self { max, asked, by_digest } = self;
+        if by_digest.len() >= *max && !by_digest.contains_key(&digest) {
+            let oldest = by_digest.iter().min_by_key(|(_, kept)| kept.last_asked).map(|(digest, _)| *digest);
+            oldest.and_then(|oldest| by_digest.remove(&oldest));
+        }
+        let kept = by_digest.entry(digest).or_insert_with(|| Kept { component: Arc::default(), last_asked: 0 });
+        kept.last_asked = *asked;
+        kept.component.clone()
+    }
+}
+
+fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(2).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Dropping the queue tells those who wait.
+            tracing::error!(%error, "an executor's thread cannot have a runtime");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let mut batch = Vec::with_capacity(BATCH);
+        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            for job in batch.drain(..) {
+                tokio::spawn(attempt(state.clone(), job));
+            }
+        }
+    });
+}
+
+async fn attempt(state: Arc<State>, job: Job) {
+    let Job { request, signal, reply } = job;
+    let report = run(&state, &request, &signal).await;
+    state.ended.notify_waiters();
+    // Who asked may be gone.
+    let _ = reply.send(report);
+}
+
+async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>) -> AttemptReport {
+    #[cfg(test)]
+    assert_ne!(request.program, "panic in the worker", "as a test asked");
+    let asked = &Asked::of(request);
+    let loaded = match signal.or_stopped(state.loaded(&request.component)).await {
+        Some(Ok(loaded)) => loaded,
+        Some(Err(ending)) => return unstarted(asked, ending),
+        None => return unstarted(asked, Ending::cancelled(signal)),
+    };
+    loop {
+        let ended = state.ended.notified();
+        match sandbox::run(&loaded, request, signal).await {
+            Ok(report) => return report,
+            Err(PoolFull) => {
+                if signal.or_stopped(ended).await.is_none() {
+                    return unstarted(asked, Ending::cancelled(signal));
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// The component of `artefact`, loaded once: away from this thread, since a large one takes long to authenticate.
+    async fn loaded(self: &Arc<Self>, artefact: &Artefact) -> Result<Arc<Loaded>, Ending> {
+        let kept = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(artefact.digest);
+        if let Some(loaded) = kept.get() {
+            return Ok(loaded.clone());
+        }
+        let load = || async {
+            let (state, artefact) = (self.clone(), artefact.clone());
+            let loaded = tokio::task::spawn_blocking(move || Loaded::load(&state.engine, &state.linker, &artefact));
+            loaded.await.unwrap_or_else(|e| Err(Ending::internal(&format!("loading the component failed: {e}")))).map(Arc::new)
+        };
+        kept.get_or_try_init(load).await.cloned()
+    }
+}
