@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::job::{Job, JobKey, JobSpec, JobState, Pause, SkipReason, Skipped};
-use crate::trigger::Trigger;
+use crate::trigger::{Salt, Trigger};
 
 use super::fire::{before, skipped};
 
@@ -37,24 +37,10 @@ pub fn replace<E>(existing: &Job, spec: JobSpec, now: Timestamp, compile: impl F
     if same_trigger {
         return Ok((job, None));
     }
-    // What the former trigger still owed is accounted for before it goes.
-    let owed = match existing.next_fire {
-        Some(first) if first <= now => {
-            let reason = if existing.pause.is_some() { SkipReason::Paused } else { SkipReason::Missed };
-            // The stored trigger compiled when it was stored; where it does not any more, one firing is known to be owed.
-            let former = existing
-                .spec
-                .trigger
-                .clone()
-                .anchored(existing.anchor)
-                .compile(crate::trigger::Salt { tenant: existing.key.tenant.as_str(), job: existing.key.id.as_str() });
-            Some(match former {
-                Ok(former) => skipped(&former, reason, Some("the trigger was changed".to_owned()), first, now, now),
-                Err(_) => Skipped { reason, detail: Some("the trigger was changed".to_owned()), count: 1, exact: false, first, last: first, recorded_at: now },
-            })
-        }
-        _ => None,
-    };
+    // The stored trigger compiled when it was stored; where it does not any more, one firing is known to be owed.
+    let salt = Salt { tenant: existing.key.tenant.as_str(), job: existing.key.id.as_str() };
+    let former = existing.spec.trigger.clone().anchored(existing.anchor).compile(salt).ok();
+    let owed = owed(existing, former.as_ref(), "the trigger was changed", now);
     let trigger = compile(now)?;
     job.anchor = now;
     job.state = JobState::Active;
@@ -86,4 +72,21 @@ pub fn resume(job: &Job, trigger: &Trigger, from_missed: bool, now: Timestamp) -
     }
     resumed.wake_at = resumed.next_fire;
     (resumed, owed)
+}
+
+/// `job` as it is just before it is removed: it names no further instant, and what it owed is recorded.
+pub fn retire(job: &Job, trigger: &Trigger, now: Timestamp) -> (Job, Option<Skipped>) {
+    let retired = Job { state: JobState::Finished, next_fire: None, wake_at: None, updated_at: now, ..job.clone() };
+    (retired, owed(job, Some(trigger), "the job was removed", now))
+}
+
+/// The record of what came due and was not looked at before the job's trigger goes.
+fn owed(job: &Job, trigger: Option<&Trigger>, why: &str, now: Timestamp) -> Option<Skipped> {
+    let first = job.next_fire.filter(|&first| first <= now)?;
+    let reason = if job.pause.is_some() { SkipReason::Paused } else { SkipReason::Missed };
+    let detail = Some(why.to_owned());
+    Some(match trigger {
+        Some(trigger) => skipped(trigger, reason, detail, first, now, now),
+        None => Skipped { reason, detail, count: 1, exact: false, first, last: first, recorded_at: now },
+    })
 }

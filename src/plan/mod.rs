@@ -3,7 +3,7 @@
 //!
 //! * `fire`: a job that came due → the runs to make, the firings that make none (with the reason), the next firing.
 //! * `settle`: an attempt that ended → the run ended, or another attempt at a given time.
-//! * `change`: a job added, replaced, paused, resumed → the job as it is to be kept.
+//! * `change`: a job added, replaced, paused, resumed, removed → the job as it is to be kept.
 //! * `wake`: how long the driver may sleep.
 
 mod change;
@@ -13,7 +13,7 @@ mod settle;
 mod tests;
 mod wake;
 
-pub use change::{create, pause, replace, resume};
+pub use change::{create, pause, replace, resume, retire};
 pub use fire::{Due, Firing, Step, fire};
 pub use settle::{Decision, Settlement, settle, start_missed};
 pub use wake::wake;

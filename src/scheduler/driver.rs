@@ -9,9 +9,11 @@
 //! A store that fails is tried again after a wait; nothing is dropped meanwhile: what was leased comes due again,
 //! what has ended is kept by the collector until it is stored.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -69,7 +71,8 @@ impl Driver {
         for run in &fired.cancel {
             executor.cancel(*run, REPLACED);
         }
-        let more_lost = steps.settle_lost(clock.now()).await?;
+        let goes_on = |again: &ClaimedRun| self.inner.in_flight().get_mut(&again.run.id).map(|token| *token = again.lease.token).is_some();
+        let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
         let claimed = steps.claim(clock.now(), self.free_slots()).await?;
         for claimed in claimed.runs {
             self.inner.in_flight().insert(claimed.run.id, claimed.lease.token);
@@ -118,14 +121,18 @@ impl Driver {
 
 /// One attempt: resolve, run, hand over.
 async fn attempt(inner: Arc<Inner>, claimed: ClaimedRun, ended: mpsc::Sender<Ended>) {
-    let report = match request(&inner, &claimed).await {
-        Ok(request) => {
-            let mut report = inner.executor.run(request).await;
-            report.receipt.node.clone_from(&inner.options.node);
-            report
+    let going = async {
+        match request(&inner, &claimed).await {
+            Ok(request) => inner.executor.run(request).await,
+            Err(error) => not_run(Outcome::Refused, error, inner.clock.now()),
         }
-        Err(error) => refused(error, inner.clock.now()),
     };
+    // Whatever goes wrong in there, the attempt ends: a run must not stay claimed by a server that does not know it any more.
+    let mut report = AssertUnwindSafe(going).catch_unwind().await.unwrap_or_else(|_| {
+        let message = "a fault in bellcage itself ended the attempt; the server's log has more".to_owned();
+        not_run(Outcome::Lost, RunError { code: "internal".to_owned(), message, ..RunError::default() }, inner.clock.now())
+    });
+    report.receipt.node.clone_from(&inner.options.node);
     // The collector outlives every sender.
     let attempt = report.into_attempt(claimed.run.attempt);
     let _ = ended.send(Ended { claimed, attempt }).await;
@@ -152,11 +159,12 @@ async fn request(inner: &Inner, claimed: &ClaimedRun) -> Result<AttemptRequest, 
     })
 }
 
-fn refused(error: RunError, now: Timestamp) -> AttemptReport {
+/// The report of an attempt of which no guest code ran, as far as is known.
+fn not_run(outcome: Outcome, error: RunError, now: Timestamp) -> AttemptReport {
     AttemptReport {
         started_at: now,
         ended_at: now,
-        outcome: Outcome::Refused,
+        outcome,
         exit_code: None,
         error: Some(error),
         result: None,
@@ -172,7 +180,11 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
     while ended.recv_many(&mut batch, most).await > 0 {
         let runs: Vec<_> = batch.iter().map(|e| e.claimed.run.id).collect();
         let now = inner.clock.now();
-        let items: Vec<_> = batch.drain(..).collect();
+        let mut items: Vec<_> = batch.drain(..).collect();
+        for Ended { claimed, .. } in &mut items {
+            // The lease may have been renewed under another token meanwhile.
+            claimed.lease.token = inner.in_flight().get(&claimed.run.id).copied().unwrap_or(claimed.lease.token);
+        }
         while let Err(error) = inner.steps.settle(items.clone(), now).await {
             tracing::error!(%error, attempts = items.len(), "ended attempts could not be stored; trying again");
             if matches!(error, StoreError::Closed) {

@@ -129,7 +129,14 @@ impl Steps {
         Ok(job)
     }
 
+    /// In two steps: what the job owed is recorded, then it goes. Stopped in between, it is a finished job.
     pub async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, SchedulerError> {
+        let owes = |job: &Job| {
+            // A trigger that does not compile any more owes what cannot be counted, and must not keep its job from going.
+            let trigger = compile(key, &job.spec.trigger, job.anchor).ok();
+            Ok(trigger.map_or_else(|| (job.clone(), None), |trigger| plan::retire(job, &trigger, now)))
+        };
+        self.change(key, owes).await?;
         let cancelled = self.store.remove_job(key, now).await?;
         self.events.emit(now, &key.tenant, EventKind::JobRemoved { job: key.clone() });
         Ok(cancelled)

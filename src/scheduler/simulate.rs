@@ -51,6 +51,8 @@ pub struct Simulation {
     assume: Assume,
     /// Attempts that are going, by when they will end.
     going: BTreeMap<(Timestamp, RunId), (ClaimedRun, Outcome)>,
+    /// Attempts of servers that were taken for dead and may not be.
+    ghosts: Vec<(ClaimedRun, Outcome)>,
     happened: broadcast::Receiver<Arc<Event>>,
     incarnation: u32,
 }
@@ -61,7 +63,7 @@ impl Simulation {
         let events = Events::default();
         let (_, happened) = events.subscribe(None);
         let steps = Steps::new(store, Owner("simulated-0".into()), options.lease, options.batch_max, events);
-        Self { steps, options, now, assume, going: BTreeMap::new(), happened, incarnation: 0 }
+        Self { steps, options, now, assume, going: BTreeMap::new(), ghosts: Vec::new(), happened, incarnation: 0 }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -133,7 +135,13 @@ impl Simulation {
     }
 
     pub async fn settle_lost(&mut self) -> Result<bool, StoreError> {
-        self.steps.settle_lost(self.now).await
+        let going = &mut self.going;
+        self.steps
+            .settle_lost(self.now, |again| {
+                let ours = going.values_mut().find(|(c, _)| c.run.id == again.run.id);
+                ours.map(|(c, _)| c.lease = again.lease).is_some()
+            })
+            .await
     }
 
     /// Claims runs for the free slots and begins an attempt of each.
@@ -176,9 +184,15 @@ impl Simulation {
     }
 
     /// The server dies, with everything it was attempting, and a new one starts on the same store. With `exclusive` it
-    /// knows that it is alone, and settles at once what its predecessor left; else leases have to end.
+    /// knows that it is alone, and settles at once what its predecessor left; else leases have to end, and the old one
+    /// may turn out to be alive.
     pub async fn crash(&mut self, exclusive: bool) -> Result<(), StoreError> {
-        self.going.clear();
+        let left = std::mem::take(&mut self.going).into_values();
+        if exclusive {
+            self.ghosts.clear();
+        } else {
+            self.ghosts.extend(left);
+        }
         self.incarnation += 1;
         let owner = Owner(format!("simulated-{}", self.incarnation).into());
         let Steps { store, events, .. } = &self.steps;
@@ -187,6 +201,13 @@ impl Simulation {
             self.steps.store.end_other_leases(&self.steps.owner, self.now).await?;
         }
         Ok(())
+    }
+
+    /// Servers that were taken for dead come back, and want to record how their attempts ended.
+    pub async fn ghosts_return(&mut self) -> Result<(), StoreError> {
+        let ghosts = std::mem::take(&mut self.ghosts).into_iter();
+        let ended = ghosts.map(|(claimed, outcome)| Ended { attempt: pretended(&claimed.run, outcome, self.now), claimed });
+        self.steps.settle(ended.collect(), self.now).await
     }
 
     /// Everything that is due now.

@@ -32,8 +32,11 @@ pub(super) struct Steps {
     /// Jobs, or runs, per step.
     pub batch_max: usize,
     pub events: Events,
-    triggers: Mutex<HashMap<JobKey, (u64, Trigger)>>,
+    triggers: Mutex<HashMap<JobKey, (Edition, Trigger)>>,
 }
+
+/// Which definition a trigger was compiled from: a job removed and added again counts its revisions anew.
+type Edition = (Timestamp, u64);
 
 /// What `fire` did.
 pub(super) struct Fired {
@@ -133,24 +136,26 @@ impl Steps {
 
     fn trigger(&self, job: &Job) -> Result<Trigger, String> {
         let mut triggers = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+        let edition = (job.created_at, job.revision);
         match triggers.get(&job.key) {
-            Some((revision, trigger)) if *revision == job.revision => Ok(trigger.clone()),
+            Some((compiled, trigger)) if *compiled == edition => Ok(trigger.clone()),
             _ => {
                 let trigger = compile(&job.key, &job.spec.trigger, job.anchor).map_err(|e| e.to_string())?;
                 if triggers.len() >= TRIGGERS_MAX {
                     triggers.clear();
                 }
-                triggers.insert(job.key.clone(), (job.revision, trigger.clone()));
+                triggers.insert(job.key.clone(), (edition, trigger.clone()));
                 Ok(trigger)
             }
         }
     }
 
-    /// True where there may be more at once.
-    pub async fn settle_lost(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let lost = self.store.claim_lost(&self.owner, now, self.lease_end(now), self.batch_max).await?;
-        let more = lost.len() == self.batch_max;
-        let lost: Vec<_> = lost.into_iter().map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed }).collect();
+    /// Settles runs whose lease ended: their server died. One that `goes_on` here was not lost (the clock stepped, the
+    /// store was slow): it is ours under the new lease that `goes_on` is shown. True where there may be more at once.
+    pub async fn settle_lost(&self, now: Timestamp, mut goes_on: impl FnMut(&ClaimedRun) -> bool) -> Result<bool, StoreError> {
+        let claimed = self.store.claim_lost(&self.owner, now, self.lease_end(now), self.batch_max).await?;
+        let more = claimed.len() == self.batch_max;
+        let lost: Vec<_> = claimed.into_iter().filter(|c| !goes_on(c)).map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed }).collect();
         if !lost.is_empty() {
             self.settle(lost, now).await?;
         }

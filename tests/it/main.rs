@@ -1,3 +1,4 @@
 //! The one integration-test binary: a file or folder a concern.
 
 mod architecture;
+mod history;
