@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
-use crate::job::{Attempt, AttemptLog, Entry, Limits, Outcome, Receipt, RunError, RunId, RunResult};
+use crate::job::{Attempt, AttemptLog, Entry, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult};
 
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
 
@@ -55,12 +55,15 @@ pub struct AttemptReport {
     pub result: Option<RunResult>,
     pub log: AttemptLog,
     pub receipt: Receipt,
+    /// What the guest said of another attempt.
+    #[serde(default)]
+    pub retry: Option<RetryAdvice>,
 }
 
 impl AttemptReport {
     /// The record of attempt `number`, to be kept.
     pub fn into_attempt(self, number: u32) -> Attempt {
-        let Self { started_at, ended_at, outcome, exit_code, error, result, log, receipt } = self;
+        let Self { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry: _ } = self;
         Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log }
     }
 }

@@ -103,7 +103,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     };
     let Ending { outcome, exit_code, error } = ending;
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
-    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result: Some(RunResult::Text(result)), log, receipt })
+    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result: Some(RunResult::Text(result)), log, receipt, retry: None })
 }
 
 async fn call(
@@ -162,7 +162,7 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
     let now = Timestamp::now();
     let Ending { outcome, exit_code, error } = ending;
     let receipt = receipt(asked, now);
-    AttemptReport { started_at: now, ended_at: now, outcome, exit_code, error, result: None, log: AttemptLog::default(), receipt }
+    AttemptReport { started_at: now, ended_at: now, outcome, exit_code, error, result: None, log: AttemptLog::default(), receipt, retry: None }
 }
 
 /// What is known before the guest has done anything.

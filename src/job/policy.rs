@@ -60,6 +60,19 @@ pub enum Backoff {
     Exponential,
 }
 
+/// What a guest says of another attempt, where it says anything. It cannot get more than the job's policy allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetryAdvice {
+    /// Another attempt may help, after this wait or (absent) the policy's.
+    Again {
+        #[serde(with = "duration::option")]
+        after: Option<SignedDuration>,
+    },
+    /// None will help.
+    Never,
+}
+
 impl Default for Retry {
     fn default() -> Self {
         Self {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::job::{Backoff, Job, Outcome, Pause, Retry, Run, SkipReason, Skipped};
+use crate::job::{Backoff, Job, Outcome, Pause, Retry, RetryAdvice, Run, SkipReason, Skipped};
 
 /// Attempts lost with their node that do not count against `max_attempts`: a run is not given up because of one crash.
 const LOST_UNCOUNTED: u32 = 1;
@@ -25,18 +25,25 @@ pub enum Decision {
     },
 }
 
-/// `run.attempt` is the number of the attempt that just ended, with `outcome`.
-pub fn settle(job: &Job, run: &Run, outcome: Outcome, now: Timestamp) -> Settlement {
+/// `run.attempt` is the number of the attempt that just ended, with `outcome`; `advice` is what its guest asked for. A guest
+/// may ask for another attempt (whatever the outcome, within `max_attempts` and the longest wait) or forbid one.
+pub fn settle(job: &Job, run: &Run, outcome: Outcome, advice: Option<RetryAdvice>, now: Timestamp) -> Settlement {
     let retry = &job.spec.retry;
     let counted = run.attempt.saturating_sub(run.lost_attempts);
     let decision = if run.cancel_requested.is_some() || matches!(outcome, Outcome::Succeeded | Outcome::Cancelled) {
         Decision::Ended
     } else if outcome == Outcome::Lost && run.lost_attempts < LOST_UNCOUNTED {
         Decision::Retry { at: now, uncounted: true }
-    } else if counted < retry.max_attempts && retry.on.contains(&outcome) {
-        Decision::Retry { at: now.saturating_add(backoff(retry, run, counted)).unwrap_or(Timestamp::MAX), uncounted: false }
     } else {
-        Decision::Ended
+        let wait = match advice {
+            _ if counted >= retry.max_attempts => None,
+            Some(RetryAdvice::Never) => None,
+            Some(RetryAdvice::Again { after: Some(after) }) => Some(after.clamp(SignedDuration::ZERO, retry.max)),
+            Some(RetryAdvice::Again { after: None }) => Some(backoff(retry, run, counted)),
+            None if retry.on.contains(&outcome) => Some(backoff(retry, run, counted)),
+            None => None,
+        };
+        wait.map_or(Decision::Ended, |wait| Decision::Retry { at: now.saturating_add(wait).unwrap_or(Timestamp::MAX), uncounted: false })
     };
     let failed = decision == Decision::Ended && !matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
     let failures = job.failures_in_row.saturating_add(1);

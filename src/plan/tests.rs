@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Pause, Run, RunId, SkipReason, Skipped, TenantId};
+use crate::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Pause, RetryAdvice, Run, RunId, SkipReason, Skipped, TenantId};
 use crate::trigger::{Salt, Trigger};
 
 const T0: i64 = 1_800_000_000;
@@ -271,7 +271,7 @@ fn run_of(job: &Job, attempt: u32, lost_attempts: u32) -> Run {
 
 fn decided(fields: Value, attempt: u32, lost: u32, outcome: Outcome) -> Decision {
     let (job, _) = job(fields);
-    settle(&job, &run_of(&job, attempt, lost), outcome, at(100)).decision
+    settle(&job, &run_of(&job, attempt, lost), outcome, None, at(100)).decision
 }
 
 #[test]
@@ -314,17 +314,32 @@ fn one_lost_attempt_is_free_and_the_second_is_not() {
 }
 
 #[test]
+fn a_guest_may_ask_for_another_attempt_or_forbid_one_within_the_policy() {
+    let settled = |fields: Value, advice| {
+        let (job, _) = job(fields);
+        settle(&job, &run_of(&job, 1, 0), Outcome::Failed, Some(advice), at(100)).decision
+    };
+    let after = |seconds| RetryAdvice::Again { after: Some(SignedDuration::from_secs(seconds)) };
+    let policy = |on: Value| json!({ "retry": { "max_attempts": 2, "initial": "5s", "backoff": "fixed", "max": "60s", "on": on } });
+    assert_eq!(settled(policy(json!(["failed"])), RetryAdvice::Never), Decision::Ended);
+    assert_eq!(settled(policy(json!([])), after(30)), Decision::Retry { at: at(130), uncounted: false });
+    assert_eq!(settled(policy(json!([])), after(3600)), Decision::Retry { at: at(160), uncounted: false }, "never longer than the policy's longest wait");
+    assert_eq!(settled(policy(json!([])), RetryAdvice::Again { after: None }), Decision::Retry { at: at(105), uncounted: false });
+    assert_eq!(settled(json!({}), after(30)), Decision::Ended, "max_attempts = 1 is not a guest's to change");
+}
+
+#[test]
 fn a_cancelled_run_is_not_attempted_again() {
     let (job, _) = job(json!({ "retry": { "max_attempts": 3, "on": ["cancelled", "failed"] } }));
     let run = Run { cancel_requested: Some("by hand".to_owned()), ..run_of(&job, 1, 0) };
-    assert_eq!(settle(&job, &run, Outcome::Failed, at(100)).decision, Decision::Ended);
-    assert_eq!(settle(&job, &run_of(&job, 1, 0), Outcome::Cancelled, at(100)).decision, Decision::Ended);
+    assert_eq!(settle(&job, &run, Outcome::Failed, None, at(100)).decision, Decision::Ended);
+    assert_eq!(settle(&job, &run_of(&job, 1, 0), Outcome::Cancelled, None, at(100)).decision, Decision::Ended);
 }
 
 #[test]
 fn too_many_failures_in_a_row_pause_the_job() {
     let (job, _) = job(json!({ "pause_after_failures": 3 }));
-    let after = |failures_in_row| settle(&Job { failures_in_row, ..job.clone() }, &run_of(&job, 1, 0), Outcome::Failed, at(100)).pause_job;
+    let after = |failures_in_row| settle(&Job { failures_in_row, ..job.clone() }, &run_of(&job, 1, 0), Outcome::Failed, None, at(100)).pause_job;
     assert_eq!(after(1), None);
     let reason = after(2).and_then(|pause| pause.reason).unwrap();
     assert_eq!(reason, "3 runs in a row did not succeed; the last one: failed");

@@ -134,8 +134,9 @@ async fn attempt(inner: Arc<Inner>, claimed: ClaimedRun, ended: mpsc::Sender<End
     });
     report.receipt.node.clone_from(&inner.options.node);
     // The collector outlives every sender.
+    let advice = report.retry;
     let attempt = report.into_attempt(claimed.run.attempt);
-    let _ = ended.send(Ended { claimed, attempt }).await;
+    let _ = ended.send(Ended { claimed, attempt, advice }).await;
 }
 
 async fn request(inner: &Inner, claimed: &ClaimedRun) -> Result<AttemptRequest, RunError> {
@@ -170,6 +171,7 @@ fn not_run(outcome: Outcome, error: RunError, now: Timestamp) -> AttemptReport {
         result: None,
         log: AttemptLog::default(),
         receipt: Receipt::default(),
+        retry: None,
     }
 }
 
@@ -180,7 +182,7 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
     while ended.recv_many(&mut batch, most).await > 0 {
         let runs: Vec<_> = batch.iter().map(|e| e.claimed.run.id).collect();
         let now = inner.clock.now();
-        let mut items: Vec<_> = batch.drain(..).collect();
+        let mut items = std::mem::take(&mut batch);
         for Ended { claimed, .. } in &mut items {
             // The lease may have been renewed under another token meanwhile.
             claimed.lease.token = inner.in_flight().get(&claimed.run.id).copied().unwrap_or(claimed.lease.token);

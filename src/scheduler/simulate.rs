@@ -162,7 +162,7 @@ impl Simulation {
         while let Some(entry) = self.going.first_entry().filter(|e| e.key().0 <= self.now) {
             let (claimed, outcome) = entry.remove();
             let attempt = pretended(&claimed.run, outcome, self.now);
-            ended.push(Ended { claimed, attempt });
+            ended.push(Ended { claimed, attempt, advice: None });
         }
         let any = !ended.is_empty();
         if any {
@@ -206,7 +206,7 @@ impl Simulation {
     /// Servers that were taken for dead come back, and want to record how their attempts ended.
     pub async fn ghosts_return(&mut self) -> Result<(), StoreError> {
         let ghosts = std::mem::take(&mut self.ghosts).into_iter();
-        let ended = ghosts.map(|(claimed, outcome)| Ended { attempt: pretended(&claimed.run, outcome, self.now), claimed });
+        let ended = ghosts.map(|(claimed, outcome)| Ended { attempt: pretended(&claimed.run, outcome, self.now), claimed, advice: None });
         self.steps.settle(ended.collect(), self.now).await
     }
 

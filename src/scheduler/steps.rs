@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::job::{Attempt, AttemptLog, Job, JobKey, JobState, Outcome, Receipt, RunError, RunId, TenantId};
+use crate::job::{Attempt, AttemptLog, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
 use crate::plan::{self, Decision, Due};
 use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, Settled, Store, StoreError};
 use crate::trigger::Trigger;
@@ -58,6 +58,8 @@ pub(super) struct Claimed {
 pub(super) struct Ended {
     pub claimed: ClaimedRun,
     pub attempt: Attempt,
+    /// What the guest said of another attempt.
+    pub advice: Option<RetryAdvice>,
 }
 
 /// Why later firings cancel.
@@ -155,7 +157,8 @@ impl Steps {
     pub async fn settle_lost(&self, now: Timestamp, mut goes_on: impl FnMut(&ClaimedRun) -> bool) -> Result<bool, StoreError> {
         let claimed = self.store.claim_lost(&self.owner, now, self.lease_end(now), self.batch_max).await?;
         let more = claimed.len() == self.batch_max;
-        let lost: Vec<_> = claimed.into_iter().filter(|c| !goes_on(c)).map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed }).collect();
+        let lost: Vec<_> =
+            claimed.into_iter().filter(|c| !goes_on(c)).map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed, advice: None }).collect();
         if !lost.is_empty() {
             self.settle(lost, now).await?;
         }
@@ -211,10 +214,10 @@ impl Steps {
         let mut told = Vec::with_capacity(ended.len());
         let mut paused = Vec::new();
         let mut ends = Vec::with_capacity(ended.len());
-        for (index, Ended { claimed, attempt }) in ended.into_iter().enumerate() {
+        for (index, Ended { claimed, attempt, advice }) in ended.into_iter().enumerate() {
             let ClaimedRun { mut run, job, lease } = claimed;
             let outcome = attempt.outcome;
-            let settlement = plan::settle(&job, &run, outcome, now);
+            let settlement = plan::settle(&job, &run, outcome, advice, now);
             run.error.clone_from(&attempt.error);
             run.receipt = Some(attempt.receipt.clone());
             let (settled, kind) = match settlement.decision {
