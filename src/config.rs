@@ -46,6 +46,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Empty: made at the first start and kept in the data directory.
     pub token: String,
+    /// Names that requests may use for this server besides its own address.
+    pub hosts: Vec<String>,
     #[serde(with = "bytes")]
     pub component_max: u64,
     #[serde(with = "bytes")]
@@ -241,6 +243,11 @@ impl Loaded {
         settings
     }
 
+    /// Whether nobody set it.
+    pub fn is_default(&self, key: &str) -> bool {
+        !self.origins.contains_key(key)
+    }
+
     fn defaults() -> Self {
         let values: Table = DEFAULT_TOML.parse().expect("default.toml is TOML: a test reads it");
         let config = values.clone().try_into().expect("default.toml fills a configuration: a test reads it");
@@ -297,10 +304,15 @@ impl Loaded {
         }
     }
 
-    /// Sets from text without TOML's quotes: read as a number where the default is one.
+    /// Sets from text without TOML's quotes: a number where the default is one, a list by its commas.
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
-        let number = default_of(key).filter(Value::is_integer).and_then(|_| text.replace('_', "").parse().ok()).map(Value::Integer);
-        self.set(key, number.unwrap_or_else(|| Value::from(text)), origin)
+        let plain = Value::from(text);
+        let value = match default_of(key) {
+            Some(Value::Integer(_)) => text.replace('_', "").parse().map_or(plain, Value::Integer),
+            Some(Value::Array(_)) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect::<Vec<_>>().into(),
+            _ => plain,
+        };
+        self.set(key, value, origin)
     }
 
     fn set(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {

@@ -1,5 +1,7 @@
 //! bellcage: a scheduler whose jobs are WebAssembly components.
 
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod component;

@@ -4,5 +4,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == bellcage::component::compile::SUBCOMMAND) {
         return bellcage::executor::compile_child_main();
     }
-    ExitCode::SUCCESS
+    bellcage::cli::main()
 }

@@ -1,0 +1,189 @@
+//! `bellcage component …`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use jiff::tz::TimeZone;
+
+use crate::job::{ComponentName, Entry, Reference, Version};
+use crate::wire::{ComponentDetail, Page};
+
+use super::error::{CliError, Exit, Result};
+use super::output::{Table, fields, grouped, patience, size};
+use super::{Context, limits, when};
+
+#[derive(Subcommand)]
+pub enum ComponentCommand {
+    /// Upload a component; every job that follows its name runs it from then on
+    Push {
+        /// A WebAssembly component (wasip2)
+        file: PathBuf,
+        /// The name to push it under [default: the file's name without .wasm]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// The newest version of every component
+    List {
+        #[command(flatten)]
+        page: PageFlags,
+    },
+    /// What a component offers and needs, its versions, and the jobs that use it
+    Show {
+        /// NAME, NAME@VERSION or NAME@sha256:…
+        #[arg(value_name = "NAME[@VERSION]")]
+        name: String,
+    },
+    /// Remove a component, or one version of it; refused while a job needs it
+    Rm {
+        /// NAME or NAME@VERSION
+        #[arg(value_name = "NAME[@VERSION]")]
+        name: String,
+    },
+}
+
+/// Which part of a list.
+#[derive(clap::Args)]
+pub struct PageFlags {
+    /// At most so many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Go on behind the end of an earlier list: its `next`
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+impl PageFlags {
+    pub fn page(&self) -> Page {
+        Page { limit: Some(self.limit), after: self.after.clone() }
+    }
+}
+
+/// Says that a list has more.
+pub fn hint_more(context: &Context, next: Option<&String>) {
+    if let Some(next) = next {
+        context.out.hint(&format!("there are more: --after {next}"));
+    }
+}
+
+pub fn run(command: &ComponentCommand, context: &Context) -> Result {
+    match command {
+        ComponentCommand::Push { file, name } => push(file, name.as_deref(), context),
+        ComponentCommand::List { page } => list(page, context),
+        ComponentCommand::Show { name } => show(name, context),
+        ComponentCommand::Rm { name } => rm(name, context),
+    }
+}
+
+fn push(file: &std::path::Path, name: Option<&str>, context: &Context) -> Result {
+    let name = match name {
+        Some(name) => name.parse::<ComponentName>()?,
+        None => {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            stem.parse::<ComponentName>()
+                .map_err(|e| CliError::from(e).hint(format!("give it a name: bellcage component push {} --name NAME", file.display())))?
+        }
+    };
+    let bytes = limits::read_input(&file.to_string_lossy(), context.loaded.config.server.component_max)?;
+    let client = context.client()?;
+    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes))?;
+    let out = &context.out;
+    if out.json {
+        out.document(&pushed)?;
+        return Ok(Exit::OK);
+    }
+    let component = &pushed.component;
+    let what = if pushed.new { "pushed" } else { "unchanged:" };
+    out.line(&format!("{what} {}@{} ({}, {})", component.name, component.version, size(component.size), component.digest))?;
+    match component.entries.iter().find(|entry| entry.name == "main") {
+        Some(_) => out.hint(&format!("run it every minute: bellcage job add {0} --component {0} --every 1m", component.name)),
+        None => out.note("it has no entry main, so no job can call it yet: build it as a command (wasi:cli/run)"),
+    }
+    Ok(Exit::OK)
+}
+
+fn list(page: &PageFlags, context: &Context) -> Result {
+    let list = context.client()?.components(&page.page())?;
+    let out = &context.out;
+    if out.json {
+        out.document(&list)?;
+        return Ok(Exit::OK);
+    }
+    if list.components.is_empty() {
+        out.hint("there is no component yet: bellcage component push FILE.wasm");
+        return Ok(Exit::OK);
+    }
+    let mut table = Table::new(&["NAME", ">VERSION", ">SIZE", "PUSHED", "ENTRIES"]);
+    for c in list.components {
+        let entries = c.entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
+        table.row([c.name.to_string(), c.version.to_string(), size(c.size), when::local(c.pushed_at, &TimeZone::UTC), entries]);
+    }
+    out.data(&table.render(out))?;
+    hint_more(context, list.next.as_ref());
+    Ok(Exit::OK)
+}
+
+fn show(typed: &str, context: &Context) -> Result {
+    let (name, version) = parse_name(typed)?;
+    let version = match version {
+        Version::Newest => None,
+        Version::Number(n) => Some(n.to_string()),
+        Version::Digest(digest) => Some(digest.to_string()),
+    };
+    let detail = context.client()?.component(&name, version.as_deref())?;
+    let out = &context.out;
+    if out.json {
+        out.document(&detail)?;
+        return Ok(Exit::OK);
+    }
+    out.data(&describe(&detail, context))?;
+    Ok(Exit::OK)
+}
+
+fn describe(detail: &ComponentDetail, context: &Context) -> String {
+    let ComponentDetail { component, versions, jobs } = detail;
+    let lines = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join("\n") };
+    let entries =
+        component.entries.iter().map(|e| if e.signature.is_empty() { format!("{}  {}", e.name, e.kind) } else { format!("{}  {}", e.name, e.signature) });
+    let versions = versions.iter().map(|v| format!("{}  {}  {}", v.version, size(v.size), when::local(v.pushed_at, &TimeZone::UTC)));
+    fields(
+        &context.out,
+        &[
+            ("name", component.name.to_string()),
+            ("version", component.version.to_string()),
+            ("digest", component.digest.to_string()),
+            ("size", format!("{} ({} bytes)", size(component.size), grouped(component.size))),
+            ("pushed", when::local(component.pushed_at, &TimeZone::UTC)),
+            ("entries", lines(entries.collect())),
+            ("imports", lines(component.imports.clone())),
+            ("versions", lines(versions.collect())),
+            ("jobs", lines(jobs.iter().map(ToString::to_string).collect())),
+        ],
+    )
+}
+
+fn rm(typed: &str, context: &Context) -> Result {
+    let (name, version) = parse_name(typed)?;
+    let version = match version {
+        Version::Newest => None,
+        Version::Number(n) => Some(n),
+        Version::Digest(_) => {
+            return Err(CliError::usage("a version is removed by its number").hint(format!("see its versions: bellcage component show {name}")));
+        }
+    };
+    let removed = context.client()?.remove_component(&name, version)?;
+    if context.out.json {
+        context.out.document(&removed)?;
+    } else {
+        context.out.line(&format!("removed {typed} ({} version{})", removed.removed, if removed.removed == 1 { "" } else { "s" }))?;
+    }
+    Ok(Exit::OK)
+}
+
+/// `name[@version]`, without an entry.
+fn parse_name(typed: &str) -> Result<(ComponentName, Version)> {
+    let Reference { name, version, entry } = typed.parse()?;
+    if entry != Entry::Main {
+        return Err(CliError::usage(format!("{typed:?} names an entry, and a component is meant")).hint(format!("leave it out: {name}")));
+    }
+    Ok((name, version))
+}

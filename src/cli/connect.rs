@@ -1,0 +1,109 @@
+//! How a command finds its server, and how a server lets itself be found.
+//!
+//! A running server writes `server.json` into its data directory and removes it at the end. A command goes to
+//! `--server` or `BELLCAGE_SERVER`, else to the server of this directory, else to the default address. The token is
+//! `BELLCAGE_TOKEN`, else the data directory's where the server is that directory's own: it is sent nowhere else.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::{Client, ClientError, ClientErrorKind, DEFAULT_SERVER};
+
+use super::error::{CliError, Exit, Result};
+
+/// `server.json`: for clients of this machine's user only (0600).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// `http://127.0.0.1:7878`.
+    pub address: String,
+    pub token: String,
+    pub pid: u32,
+}
+
+impl ServerFile {
+    const NAME: &str = "server.json";
+
+    fn read(data: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(data.join(Self::NAME)).ok()?).ok()
+    }
+
+    pub fn write(&self, data: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
+        write_private(&data.join(Self::NAME), &text)
+    }
+
+    /// Removes the file, unless another server has written its own meanwhile.
+    pub fn remove(&self, data: &Path) {
+        if Self::read(data).is_some_and(|found| found.pid == self.pid) {
+            // A file that stays behind does no harm: a client says that nobody answers there.
+            let _ = fs::remove_file(data.join(Self::NAME));
+        }
+    }
+}
+
+/// Writes a file that only its owner can read, in one step: a reader sees the old text or the new.
+pub fn write_private(path: &Path, text: &[u8]) -> Result<()> {
+    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|e| CliError::file(path, &e))
+}
+
+pub fn client(named: Option<&str>, data: &Path) -> Result<Client> {
+    let token = std::env::var("BELLCAGE_TOKEN").ok().filter(|token| !token.is_empty());
+    let here = ServerFile::read(data);
+    let (address, token) = match (named, here) {
+        (Some(named), Some(here)) if same_server(named, &here.address) => (named.to_owned(), token.or(Some(here.token))),
+        (Some(named), _) => (named.to_owned(), token),
+        (None, Some(here)) => (here.address, token.or(Some(here.token))),
+        (None, None) => (DEFAULT_SERVER.to_owned(), token),
+    };
+    Ok(Client::new(&address, token)?)
+}
+
+fn same_server(a: &str, b: &str) -> bool {
+    let bare = |s: &str| s.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    bare(a) == bare(b)
+}
+
+impl From<ClientError> for CliError {
+    fn from(e: ClientError) -> Self {
+        let exit = match e.kind() {
+            ClientErrorKind::Invalid => Exit::USAGE,
+            ClientErrorKind::NotFound => Exit::NOT_FOUND,
+            ClientErrorKind::Conflict => Exit::CONFLICT,
+            ClientErrorKind::Denied => Exit::DENIED,
+            ClientErrorKind::Unreachable => Exit::UNREACHABLE,
+            ClientErrorKind::Failed => Exit::FAILED,
+        };
+        let mut error = Self::new(exit, e.code().to_owned(), e.to_string()).maybe_hint(e.hint().map(str::to_owned));
+        error.span = e.span().cloned();
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_another_directory_is_never_sent_this_ones_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = ServerFile { address: "http://127.0.0.1:1".to_owned(), token: "t0".to_owned(), pid: 7 };
+        file.write(dir.path()).unwrap();
+        let debug = |named: Option<&str>| format!("{:?}", client(named, dir.path()).unwrap());
+        assert!(debug(None).contains("127.0.0.1:1\""));
+        assert!(debug(Some("127.0.0.1:2")).contains("127.0.0.1:2"));
+        assert!(same_server("127.0.0.1:1/", &file.address) && !same_server("127.0.0.1:12", &file.address));
+        ServerFile { pid: 8, ..file }.remove(dir.path());
+        assert!(dir.path().join("server.json").exists(), "another server's file stays");
+    }
+}

@@ -1,0 +1,230 @@
+//! Every error code, its cause and its remedy, in one place. A test holds this table against what the sources can emit.
+
+pub struct Code {
+    pub code: &'static str,
+    /// One sentence without its full stop.
+    pub cause: &'static str,
+    /// What to do, after "What to do:".
+    pub remedy: &'static str,
+}
+
+/// The code's entry.
+pub fn find(code: &str) -> Option<&'static Code> {
+    CODES.iter().find(|c| c.code == code)
+}
+
+const fn code(code: &'static str, cause: &'static str, remedy: &'static str) -> Code {
+    Code { code, cause, remedy }
+}
+
+pub const CODES: &[Code] = &[
+    // How a run ended.
+    code("exit-code", "the guest ended with an exit code that is not 0", "read its log with bellcage runs logs RUN; the code is the guest's own"),
+    code(
+        "trap",
+        "the guest did what WebAssembly forbids: unreachable code (a panic), a stack overflow, an access out of bounds",
+        "read its log and the backtrace with bellcage explain run RUN; the fault is in the guest",
+    ),
+    code(
+        "out-of-fuel",
+        "the guest used all the fuel that limits.fuel gives one attempt",
+        "raise limits.fuel if the work is worth it; if the guest spins, mend it",
+    ),
+    code(
+        "out-of-memory",
+        "the guest asked for more memory than limits.memory gives it, and died of the refusal",
+        "raise limits.memory, or let the guest work in smaller pieces",
+    ),
+    code("timeout", "the attempt took longer than limits.timeout, time in host calls included", "raise limits.timeout, or find out what the guest waits for"),
+    code("cancelled", "somebody, a later firing, or a server that stopped ended the run", "run it again with bellcage trigger JOB if it is still wanted"),
+    code(
+        "limit-result",
+        "the result (a command's standard output) is larger than limits.result",
+        "raise limits.result, or write less; logs belong on standard error",
+    ),
+    code("limit-host-calls", "the guest called the host more often than limits.host_calls", "raise limits.host_calls, or read and write in larger pieces"),
+    code("limit-resources", "the guest held more handles at once than limits.resources", "raise limits.resources, or let the guest close what it opens"),
+    code(
+        "limit-host-call-bytes",
+        "the guest gave the host more bytes in one call than limits.host_call_bytes",
+        "raise limits.host_call_bytes, or write in smaller pieces",
+    ),
+    code("limit-random", "the guest asked for more random bytes in one call than limits.random", "raise limits.random, or ask for less at a time"),
+    code("limit-instances", "the component has more core instances than limits.instances", "raise limits.instances, or compose it of fewer parts"),
+    code("limit-table-elements", "the component's tables have more elements than limits.table_elements", "raise limits.table_elements"),
+    code(
+        "lost",
+        "the server that ran it died, or lost its claim on the run, and no attempt was left",
+        "look at the server's log of that time; give the job more attempts with retry.max_attempts",
+    ),
+    // Components.
+    code("component-not-uploaded", "a job or a command names a component that nobody pushed", "push it: bellcage component push FILE.wasm"),
+    code("no-such-version", "the component has no such version", "see its versions with bellcage component show NAME"),
+    code("no-such-entry", "the component exports nothing of that name", "see its entries with bellcage component show NAME"),
+    code(
+        "entry-not-callable",
+        "the entry is an exported function, which this version cannot call",
+        "build the component as a command (wasi:cli/run): its entry is main",
+    ),
+    code("component-in-use", "the component cannot be removed while jobs need it", "remove these jobs first with bellcage job rm JOB"),
+    code(
+        "component-too-large",
+        "the component has more bytes than server.component_max",
+        "make it smaller (optimise for size, strip debug information), or raise server.component_max",
+    ),
+    code("component-not-wasm", "the file is not WebAssembly", "push the .wasm file that your compiler wrote, such as target/wasm32-wasip2/release/NAME.wasm"),
+    code(
+        "component-core-module",
+        "the file is a core WebAssembly module, not a component",
+        "build it for wasm32-wasip2, or make a component of it with wasm-tools component new",
+    ),
+    code("component-precompiled", "the file is compiled native code, which is never taken from outside", "push the .wasm file that it was made from"),
+    code("component-truncated", "the file ends too early", "copy or build it again, and compare its size"),
+    code("component-invalid", "the file is not a valid component", "see why with wasm-tools validate FILE.wasm"),
+    code(
+        "component-unknown-import",
+        "the component imports an interface that bellcage does not offer",
+        "build it for WASI 0.2 (wasm32-wasip2) without that interface",
+    ),
+    code("component-import-mismatch", "the component imports an offered interface in another shape", "build it against WASI 0.2 as published"),
+    code(
+        "component-needs-too-much",
+        "the component needs more memory, tables or instances from the start than can be given",
+        "build it with less, or raise the limit_caps of the server",
+    ),
+    code(
+        "component-damaged",
+        "what this server stored of a component cannot be read back",
+        "push the component again; look for what damaged the data directory",
+    ),
+    code(
+        "component-machine",
+        "the machine did not do what compiling needs: a file, a process",
+        "see the server's log; look at the disk's room and the data directory's rights",
+    ),
+    code(
+        "compile-cpu",
+        "compiling the component took more CPU time than compile.cpu",
+        "let the guest's compiler optimise for size, split very large functions, or raise compile.cpu",
+    ),
+    code(
+        "compile-memory",
+        "compiling the component took more memory than compile.memory",
+        "let the guest's compiler optimise for size, split very large functions, or raise compile.memory",
+    ),
+    code("compile-wall", "compiling the component took longer than compile.wall", "try again when the machine is less busy, or raise compile.wall"),
+    code("compile-artefact-size", "the compiled component is larger than compile.artefact", "make the component smaller, or raise compile.artefact"),
+    code("compiler-failed", "the compiler itself failed on this component", "build the component with another version of its compiler; please report it"),
+    code("component-gone", "the component was removed after the job was added", "push it again, or change the job"),
+    // Triggers.
+    code("bad-cron", "the cron expression is not valid; the carets show the place", "see what each field was taken for with bellcage explain cron EXPR"),
+    code("bad-duration", "the duration is not valid", "write it as 90s, 15m, 1h30m, or PT90S"),
+    code("bad-instant", "the instant is not valid, or is a local time without a zone", "write it as 2026-03-29T03:30:00Z, or add a timezone"),
+    code("bad-trigger", "the trigger is not valid", "try it with bellcage next --trigger JSON"),
+    code("unknown-timezone", "no time zone has this name", "use an IANA name such as Europe/Stockholm"),
+    code(
+        "never-fires",
+        "the expression names no instant that will ever come, such as 30 February",
+        "see what each field was taken for with bellcage explain cron EXPR",
+    ),
+    code("trigger-ended", "every instant that the trigger names is in the past", "give it an instant to come, or a manual trigger and bellcage trigger JOB"),
+    code("too-often", "the interval is shorter than scheduler.every_min", "take a longer one, or lower scheduler.every_min"),
+    // Jobs and runs.
+    code(
+        "bad-id",
+        "a job id, component name or run id is not valid",
+        "names have 1 to 100 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit; run ids are listed by bellcage runs list",
+    ),
+    code("bad-reference", "a reference to a component is not valid", "write it as name, name@3 or name@sha256:…, each with :entry where the entry is not main"),
+    code("bad-job", "a job's definition holds what no run could honour", "change the field that the message names"),
+    code("bad-limit", "a limit is zero, or above this server's cap", "see the caps with bellcage config show"),
+    code("bad-jobs-file", "the file of jobs is not TOML, or a job in it has an unknown or wrong field", "change the line that the message names"),
+    code("not-found", "there is no such job or run", "see what there is with bellcage job list and bellcage runs list"),
+    code("job-exists", "a job with this id exists", "replace it with --on-conflict replace, or keep it with --on-conflict keep"),
+    code("job-changed", "somebody else changed the job meanwhile", "read it again and repeat the change"),
+    code("no-log", "the run, or this attempt of it, has no log", "a log is kept when its attempt ends"),
+    // The store.
+    code("store-locked", "another server uses this data directory", "stop that server, or give this one a directory of its own with --data"),
+    code("store-newer", "the store was written by a newer bellcage", "use that version or a newer one; nothing was changed"),
+    code("store-corrupt", "the store's file is not a bellcage store, or is damaged", "restore a backup, or move the file away to begin with an empty store"),
+    code("store-read-only", "the store's directory or file cannot be written", "give the user the right to write there, or name another directory with --data"),
+    code("store-closed", "the store was closed while something was asked of it", "ask again when the server has started anew"),
+    code("store-failed", "the database failed in a way that has no name of its own", "see the server's log"),
+    code("disk-full", "the disk is full; nothing was written", "make room"),
+    // Speaking to a server.
+    code("server-unreachable", "nobody answers at the server's address", "start one with bellcage dev or bellcage serve, or name another with --server"),
+    code("server-timeout", "the server took the request and did not answer in time", "see whether it is overloaded: its /metrics and its log"),
+    code("connection-broken", "the connection ended before the answer did", "see whether the request was carried out before you repeat it"),
+    code("not-a-bellcage-server", "something else than bellcage, or a very different version, answers there", "name the right server with --server"),
+    code("answer-too-large", "the server's answer is larger than this client takes", "ask for less at a time with --limit"),
+    code("bad-server-address", "the server's address is not valid", "write it as http://127.0.0.1:7878"),
+    code(
+        "bad-token",
+        "the token is empty, too short, or holds characters that no token has",
+        "use 16 or more letters, digits and signs, such as the output of: openssl rand -hex 24",
+    ),
+    code("token-missing", "the request carried no token", "set BELLCAGE_TOKEN to what the server's data directory holds in the file token"),
+    code(
+        "token-wrong",
+        "the request carried a token that is not this server's",
+        "set BELLCAGE_TOKEN to what the server's data directory holds in the file token",
+    ),
+    code(
+        "wrong-host",
+        "the request named a host that is not this server",
+        "speak to it as localhost or 127.0.0.1; for a proxy in front, name its host in server.hosts",
+    ),
+    code("cross-origin", "a page of another origin sent the request", "call the API from a program"),
+    code("no-such-route", "the server has nothing at this path", "see what there is in /api/openapi.json"),
+    code("method-not-allowed", "the path does not take this method", "see what it takes in /api/openapi.json"),
+    code("not-json", "the body is not sent as application/json", "send the header Content-Type: application/json"),
+    code("bad-json", "the body is not JSON", "check it with a JSON parser"),
+    code("bad-body", "the body is JSON, but not what this request takes", "see the fields in /api/openapi.json"),
+    code(
+        "body-too-large",
+        "the body is larger than server.body_max, or a component than server.component_max",
+        "send less, or raise the cap in the server's configuration",
+    ),
+    code("body-too-slow", "the body did not come in time", "try again over a better connection"),
+    code("body-cut", "the body ended early", "send it again"),
+    code("bad-header", "a header of the request is not valid, or not taken here", "see the headers in /api/openapi.json"),
+    code("bad-cursor", "the cursor is not one that this server gave", "leave it out to begin at the first page"),
+    code("bad-parameter", "a query parameter has a value that is not valid", "see the parameters in /api/openapi.json"),
+    code("unknown-parameter", "the query has a parameter that this request does not take", "see the parameters in /api/openapi.json"),
+    code(
+        "idempotency-key-reused",
+        "the same idempotency key was used for another request",
+        "use a fresh key for each request, the same one only to repeat it unchanged",
+    ),
+    code("busy", "too many requests of this kind are going", "try again in a moment"),
+    code("not-ready", "the server's store does not answer", "see the server's log"),
+    code("shutting-down", "the server is shutting down and takes nothing new", "ask again when it has started anew"),
+    code("public-without-token", "the server would listen on a public address without a token", "set server.token, or listen on 127.0.0.1"),
+    code("cannot-listen", "the address cannot be listened on", "choose another port with --listen; port 0 is any free one"),
+    // The command line.
+    code("usage", "the command line is wrong", "see the arguments with --help"),
+    code("file", "a file cannot be read or written", "look at its path and rights"),
+    code("config-unreadable", "the configuration file cannot be read", "look at its path and rights"),
+    code(
+        "bad-config",
+        "the configuration file is not TOML, or a setting has a value that it cannot have",
+        "see all settings with bellcage config show --defaults",
+    ),
+    code("unknown-setting", "there is no such setting", "see all settings with bellcage config show"),
+    code("unknown-code", "there is no such error code", "see all of them with bellcage explain error"),
+    code("executor", "the executor could not start", "look at the machine's limits on memory and threads"),
+    code("internal", "bellcage failed; it is a fault of ours or of the machine", "see the server's log; please report it"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_is_listed_twice_and_none_ends_in_a_full_stop() {
+        for (i, code) in CODES.iter().enumerate() {
+            assert!(CODES[..i].iter().all(|other| other.code != code.code), "{}", code.code);
+            assert!(!code.cause.ends_with('.') && !code.remedy.ends_with('.'), "{}", code.code);
+        }
+    }
+}

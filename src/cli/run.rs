@@ -1,0 +1,221 @@
+//! `bellcage run`: one attempt, now, in this process, with every limit on; no server and no store.
+//!
+//! What was compiled is kept in the user's cache directory, authenticated as a server's is, so that a second run
+//! compiles nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::clock::{Clock, System};
+use crate::component::EngineSettings;
+use crate::component::cache::Cache;
+use crate::component::compile::{Compiler, CompilerConfig};
+use crate::config::{self, Config};
+use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig};
+use crate::job::{Entry, Outcome, RunId, RunResult};
+
+use super::error::{CliError, Exit, Result};
+use super::limits::{LimitFlags, pairs, read_input};
+use super::output::{Output, PATIENCE, escape};
+use super::runs::receipt_text;
+use super::{Context, demo};
+
+#[derive(Args)]
+#[command(after_help = "Everything after FILE goes to the guest. The result goes to stdout as it is (on a terminal with control characters \
+escaped), the log to stderr; the exit code says the outcome: 0 succeeded, 20 failed or trapped, 21 out of fuel, 22 out of memory, 23 timeout, \
+24 cancelled, 25 another limit, 27 refused.")]
+pub struct RunArgs {
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// An environment variable; the guest sees no other
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// What the guest reads on standard input: a file, or - for this command's own
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<String>,
+    /// What was used, against what was allowed, on stderr
+    #[arg(long)]
+    receipt: bool,
+    /// A component's file, or a demo (hello, spin, hog); then the guest's arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["FILE|NAME", "ARG"], num_args = 1..)]
+    guest: Vec<OsString>,
+}
+
+/// The most that a guest is given on standard input.
+const STDIN_MAX: u64 = 64 << 20;
+
+pub fn run(args: &RunArgs, context: &Context) -> Result {
+    let [file, guest_args @ ..] = args.guest.as_slice() else { return Err(CliError::usage("no component was named")) };
+    let config = &context.loaded.config;
+    let (program, bytes) = component(Path::new(file), config)?;
+    let request = Request {
+        program,
+        args: guest_args.iter().map(|arg| text(arg)).collect::<Result<_>>()?,
+        env: pairs("--env", &args.env)?.into_iter().collect(),
+        stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.unwrap_or_default(),
+        limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
+    let report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
+    tell(&report, args.receipt, context)?;
+    Ok(Exit::of_outcome(report.outcome))
+}
+
+/// What the attempt is given besides the component.
+struct Request {
+    program: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    stdin: Vec<u8>,
+    limits: crate::job::Limits,
+}
+
+fn text(arg: &OsString) -> Result<String> {
+    arg.clone().into_string().map_err(|arg| CliError::usage(format!("the argument {:?} is not UTF-8, which no component can be given", arg.to_string_lossy())))
+}
+
+/// The program's name as the guest sees it, and its bytes.
+fn component(file: &Path, config: &Config) -> Result<(String, Vec<u8>)> {
+    let name = file.to_string_lossy();
+    if let (false, Some(demo)) = (file.exists(), demo::find(&name)) {
+        return Ok((demo.name.to_owned(), demo.bytes.to_vec()));
+    }
+    let bytes = read_input(&name, config.server.component_max).map_err(|e| {
+        let names: Vec<_> = demo::DEMOS.iter().map(|demo| demo.name).collect();
+        e.hint(format!("name a component's file, or one of the demos: {}", names.join(", ")))
+    })?;
+    Ok((file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), bytes))
+}
+
+async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) -> Result<AttemptReport> {
+    let engine = engine_settings(config);
+    let cache = open_cache(&engine)?;
+    let digest = crate::job::Digest::of(bytes);
+    let found = match cache.find(&digest)? {
+        Some(found) => found,
+        None => {
+            let compiler = Compiler::new(compiler_config(config)?, engine.clone());
+            let compiling = cache.ensure(&compiler, bytes);
+            tokio::pin!(compiling);
+            match tokio::time::timeout(PATIENCE, &mut compiling).await {
+                Ok(compiled) => compiled?,
+                Err(_) => {
+                    out.progress("compiling it, once …");
+                    compiling.await?
+                }
+            }
+        }
+    };
+    let (artefact, inspection) = found;
+    if !inspection.entries.iter().any(|entry| entry.name == "main") {
+        let entries: Vec<_> = inspection.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let has = if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) };
+        return Err(CliError::new(Exit::USAGE, "no-such-entry", "the component has no entry main").hint(has));
+    }
+    let pool = Pool::start(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() })?;
+    let run = RunId(uuid::Uuid::now_v7());
+    let pool = Arc::new(pool);
+    let request = AttemptRequest {
+        run,
+        attempt: 1,
+        component: artefact,
+        entry: Entry::Main,
+        args: request.args.into(),
+        program: request.program,
+        env: request.env,
+        stdin: request.stdin,
+        limits: request.limits,
+        scheduled_at: System.now(),
+        due_at: None::<Timestamp>,
+    };
+    tokio::spawn(cancel_on_signal(pool.clone(), run));
+    Ok(pool.run(request).await)
+}
+
+async fn cancel_on_signal(pool: Arc<Pool>, run: RunId) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    tokio::select! {
+        _ = interrupt.recv() => pool.cancel(run, "Ctrl-C"),
+        _ = terminate.recv() => pool.cancel(run, "SIGTERM"),
+    }
+}
+
+/// What shapes compiled code follows from the caps: other caps, other artefacts.
+pub fn engine_settings(config: &Config) -> EngineSettings {
+    let caps = &config.limit_caps;
+    EngineSettings { memory_max: caps.memory, table_elements_max: caps.table_elements, instances_max: u32::try_from(caps.instances).unwrap_or(u32::MAX) }
+}
+
+/// The compile child is this very program.
+pub fn compiler_config(config: &Config) -> Result<CompilerConfig> {
+    let program = std::env::current_exe().map_err(|e| CliError::new(Exit::FAILED, "internal", format!("this program's own file cannot be found: {e}")))?;
+    let config::Compile { memory, cpu, wall, artefact, at_once } = &config.compile;
+    let default = CompilerConfig::new(program);
+    Ok(CompilerConfig {
+        source_max: config.server.component_max,
+        artefact_max: *artefact,
+        memory: *memory,
+        cpu: cpu.unsigned_abs(),
+        wall: wall.unsigned_abs(),
+        at_once: if *at_once == 0 { default.at_once } else { *at_once },
+        ..default
+    })
+}
+
+/// The user's cache directory; where that cannot be used, one beside the working directory's store.
+fn open_cache(engine: &EngineSettings) -> Result<Cache> {
+    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")).filter(|path| path.is_absolute()));
+    if let Some(cache) = home.and_then(|home| Cache::open(&home.join("bellcage"), engine).ok()) {
+        return Ok(cache);
+    }
+    Ok(Cache::open(Path::new(".bellcage/cache"), engine)?)
+}
+
+fn tell(report: &AttemptReport, receipt: bool, context: &Context) -> Result<()> {
+    let out = &context.out;
+    if out.json {
+        return out.document(&document(report));
+    }
+    out.guest_log(report.log.to_text().as_bytes());
+    match &report.result {
+        Some(RunResult::Text(bytes)) => out.guest(bytes)?,
+        Some(RunResult::Value(value)) => out.document(value)?,
+        None => {}
+    }
+    if report.outcome != Outcome::Succeeded {
+        let message = report.error.as_ref().map(|e| format!(": {}", escape(&e.message))).unwrap_or_default();
+        out.message(&format!("{}{message}", out.stderr.outcome(report.outcome.as_str())));
+        for frame in report.error.iter().flat_map(|e| e.backtrace.iter().flatten()) {
+            out.message(&format!("  {}", escape(frame)));
+        }
+    }
+    if receipt {
+        out.message(receipt_text(&report.receipt, &out.for_stderr()).trim_end());
+    }
+    Ok(())
+}
+
+/// The contract for scripts.
+fn document(report: &AttemptReport) -> serde_json::Value {
+    json!({
+        "outcome": report.outcome,
+        "result": report.result.as_ref().map(RunResult::to_json),
+        "exit_code": report.exit_code,
+        "error": report.error,
+        "logs": report.log.to_text(),
+        "receipt": report.receipt,
+    })
+}
+
+impl From<crate::executor::pool::PoolError> for CliError {
+    fn from(e: crate::executor::pool::PoolError) -> Self {
+        Self::new(Exit::FAILED, "executor", e.to_string())
+    }
+}
