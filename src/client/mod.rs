@@ -96,8 +96,11 @@ impl Client {
     /// `server` is `http://host:port`, `https://host`, or `host:port`. Nothing is sent yet.
     pub fn new(server: &str, token: Option<String>) -> Result<Self, ClientError> {
         let refuse = |reason: &str| ClientError::Address { typed: server.chars().take(200).collect(), reason: reason.to_owned() };
-        let typed = server.trim().trim_end_matches('/');
-        let full = if typed.contains("://") { typed.to_owned() } else { format!("http://{typed}") };
+        let typed = server.trim();
+        let mut full = if typed.contains("://") { typed.to_owned() } else { format!("http://{typed}") };
+        if full.ends_with('/') {
+            full.pop();
+        }
         let uri: Uri = full.parse().map_err(|_| refuse("it is not a URL"))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| refuse("it names no host"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {

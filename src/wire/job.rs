@@ -229,7 +229,8 @@ pub struct Applied {
 /// Exactly one of `added` and `problem` is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppliedJob {
-    pub id: JobId,
+    /// As it was given.
+    pub id: String,
     pub added: Option<AddedJob>,
     pub problem: Option<Problem>,
 }

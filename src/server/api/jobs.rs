@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{App, Reply, json, reply};
 use crate::job::{JobId, JobKey, JobSpec};
 use crate::scheduler::{AddedJob, JobFilter, OnConflict, PauseRequest, ResumeFrom};
 use crate::server::auth::Identity;
 use crate::server::body::parse_json;
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, bad_expression};
 use crate::server::idempotency::{Answer, Key};
 use crate::server::params::{Id, Params, refuse};
 use crate::wire;
@@ -29,7 +32,7 @@ pub(in crate::server) async fn add(State(app): State<Arc<App>>, identity: Identi
     let key = Key::of(request.headers(), identity.token, format!("POST {}", request.uri()))?;
     let body = app.json_bytes(request).await?;
     let work = async {
-        let wire::AddJob { id, spec } = parse_json(&body)?;
+        let wire::AddJob { id, spec } = definition(parse_json(&body)?)?;
         add_one(&app, &identity, id, spec, on_conflict).await
     };
     reply(match key {
@@ -70,7 +73,7 @@ pub(in crate::server) async fn replace(State(app): State<Arc<App>>, identity: Id
         Some(b"*") => true,
         Some(_) => return Err(ApiError::Header { name: "if-none-match", detail: "only * is taken here".to_owned() }),
     };
-    let spec: JobSpec = app.json_body(request).await?;
+    let spec: JobSpec = definition(app.json_body(request).await?)?;
     let key = JobKey { tenant: identity.tenant.clone(), id };
     let added = match expected {
         None => app.scheduler.add_job(key, spec, if only_add { OnConflict::Error } else { OnConflict::Replace }).await?,
@@ -124,21 +127,45 @@ fn not_taken(request: &Request, names: &[HeaderName]) -> Result<(), ApiError> {
     }
 }
 
+/// `wire::Apply`, with each definition read for itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Apply {
+    jobs: Vec<Value>,
+    #[serde(default)]
+    on_conflict: wire::OnConflict,
+}
+
 pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Identity, params: Params, request: Request) -> Reply {
     params.finish()?;
-    let wire::Apply { jobs, on_conflict } = app.json_body(request).await?;
+    let Apply { jobs, on_conflict } = app.json_body(request).await?;
     if jobs.len() > APPLY_MAX {
         return Err(ApiError::Body { detail: format!("{} jobs are more than the {APPLY_MAX} that one request may apply", jobs.len()) });
     }
     let mut applied = Vec::with_capacity(jobs.len());
-    for wire::AddJob { id, spec } in jobs {
-        let key = JobKey { tenant: identity.tenant.clone(), id: id.clone() };
-        applied.push(match app.scheduler.add_job(key, spec, verb(on_conflict)).await {
-            Ok(AddedJob { job, notes }) => wire::AppliedJob { id, added: Some(wire::AddedJob::new(job, notes, app.scheduler.now())), problem: None },
-            Err(error) => wire::AppliedJob { id, added: None, problem: Some(ApiError::from(error).problem()) },
+    for job in jobs {
+        let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        applied.push(match apply_one(&app, &identity, job, on_conflict).await {
+            Ok(added) => wire::AppliedJob { id, added: Some(added), problem: None },
+            Err(error) => wire::AppliedJob { id, added: None, problem: Some(error.problem()) },
         });
     }
     reply(json(&wire::Applied { jobs: applied })?)
+}
+
+async fn apply_one(app: &App, identity: &Identity, job: Value, on_conflict: wire::OnConflict) -> Result<wire::AddedJob, ApiError> {
+    let wire::AddJob { id, spec } = definition(job)?;
+    let key = JobKey { tenant: identity.tenant.clone(), id };
+    let AddedJob { job, notes } = app.scheduler.add_job(key, spec, verb(on_conflict)).await?;
+    Ok(wire::AddedJob::new(job, notes, app.scheduler.now()))
+}
+
+/// A job's definition. Its trigger is read first and for itself, so that an error marks the place in an expression.
+fn definition<T: DeserializeOwned>(job: Value) -> Result<T, ApiError> {
+    if let Some(trigger) = job.get("trigger") {
+        wire::TriggerSpec::from_value(trigger).map_err(bad_expression)?;
+    }
+    serde_json::from_value(job).map_err(|error| ApiError::Body { detail: error.to_string() })
 }
 
 pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Identity, mut params: Params) -> Reply {
