@@ -6,7 +6,9 @@
 //! every machine, since the time-zone database is the one compiled in.
 
 mod at;
+mod calendar;
 mod changes;
+mod combine;
 mod cron;
 mod duration;
 mod error;
@@ -23,10 +25,12 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use changes::Zone;
+use combine::{STEPS_MAX, Steps};
+use wall::Rule;
 
 pub use duration::parse_duration;
 pub use error::{Span, TriggerError};
-pub use spec::{AtSpec, CronSpec, Dialect, EverySpec, First, TriggerSpec};
+pub use spec::{AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, Dialect, EverySpec, FieldsSpec, First, MonthDay, NamedFields, Period, TriggerSpec};
 pub use wall::DstGap;
 pub use zone::{parse_instant, parse_timezone};
 
@@ -52,6 +56,9 @@ enum Kind {
     At(Timestamp),
     Every(every::Every),
     Cron(Arc<cron::Cron>),
+    Calendar(Arc<calendar::Calendar>, DstGap),
+    Any(Arc<combine::Any>),
+    All(Arc<combine::All>),
     Manual,
 }
 
@@ -68,43 +75,66 @@ const MICRO: SignedDuration = SignedDuration::from_micros(1);
 impl Trigger {
     /// The first firing strictly after `t`; `None` when there is none.
     pub fn next_after(&self, t: Timestamp) -> Option<Timestamp> {
-        let t = match self.start {
-            Some(start) => t.max(start.saturating_sub(MICRO).unwrap_or(start)),
-            None => t,
-        };
+        self.next(t, &mut Steps::new(STEPS_MAX))
+    }
+
+    /// The last firing at or before `t`; `None` when there was none.
+    pub fn last_at_or_before(&self, t: Timestamp) -> Option<Timestamp> {
+        self.last(t, &mut Steps::new(STEPS_MAX))
+    }
+
+    fn next(&self, t: Timestamp, steps: &mut Steps) -> Option<Timestamp> {
+        let t = self.after_start(t);
         let next = match &self.kind {
             Kind::At(at) => Some(*at).filter(|&at| at > t),
             Kind::Every(every) => every.next_after(t),
             Kind::Cron(cron) => cron.next_after(t, &self.zone),
+            Kind::Calendar(calendar, gap) => wall::next_after(&**calendar, Rule::fixed(*gap), &self.zone, t),
+            Kind::Any(any) => any.next(t, steps),
+            Kind::All(all) => all.next(t, steps),
             Kind::Manual => None,
         };
         next.filter(|&next| self.end.is_none_or(|end| next <= end))
     }
 
-    /// The last firing at or before `t`; `None` when there was none.
-    pub fn last_at_or_before(&self, t: Timestamp) -> Option<Timestamp> {
+    fn last(&self, t: Timestamp, steps: &mut Steps) -> Option<Timestamp> {
         let t = self.end.map_or(t, |end| t.min(end));
         let last = match &self.kind {
             Kind::At(at) => Some(*at).filter(|&at| at <= t),
             Kind::Every(every) => every.last_at_or_before(t),
             Kind::Cron(cron) => cron.last_at_or_before(t, &self.zone),
+            Kind::Calendar(calendar, gap) => wall::last_at_or_before(&**calendar, Rule::fixed(*gap), &self.zone, t),
+            Kind::Any(any) => any.last(t, steps),
+            Kind::All(all) => all.last(t, steps),
             Kind::Manual => None,
         };
         last.filter(|&last| self.start.is_none_or(|start| last >= start))
     }
 
     /// How many firings are in `(after, until]`. Counted by arithmetic: a year of a 1-second job costs no more than its months.
+    /// Only `any` and `all` are asked firing by firing, up to a bound, past which the number is a lower bound.
     pub fn count_between(&self, after: Timestamp, until: Timestamp) -> Count {
-        let after = self.start.map_or(after, |start| after.max(start.saturating_sub(MICRO).unwrap_or(start)));
+        let after = self.after_start(after);
         let until = self.end.map_or(until, |end| until.min(end));
         let n = match &self.kind {
             _ if until <= after => 0,
             Kind::At(at) => u64::from(*at > after && *at <= until),
             Kind::Every(every) => every.count_between(after, until),
             Kind::Cron(cron) => cron.count_between(after, until, &self.zone),
+            Kind::Calendar(calendar, gap) => wall::count_between(&**calendar, Rule::fixed(*gap), &self.zone, after, until),
+            Kind::Any(any) => {
+                let known = any.0.iter().map(|member| member.count_between(after, until).n).max();
+                return combine::count(self, after, until, known.unwrap_or(0));
+            }
+            Kind::All(_) => return combine::count(self, after, until, 0),
             Kind::Manual => 0,
         };
         Count { n, exact: true }
+    }
+
+    /// `t`, or the last microsecond before the start.
+    fn after_start(&self, t: Timestamp) -> Timestamp {
+        self.start.map_or(t, |start| t.max(start.saturating_sub(MICRO).unwrap_or(start)))
     }
 
     /// The zone that its times are meant in: for showing them to people. UTC where none was given.
@@ -114,18 +144,39 @@ impl Trigger {
 
     /// In words: `at 02:30, Monday to Friday, Europe/Stockholm time`.
     pub fn describe(&self) -> String {
-        match &self.kind {
-            Kind::At(at) => format!("once, at {}", zone::show(*at, &self.zone.tz)),
-            Kind::Every(every) => format!("every {}", crate::job::duration::format(every.every)),
-            Kind::Cron(cron) => format!("{}, {} time", cron.describe(), self.zone.tz.iana_name().unwrap_or("UTC")),
-            Kind::Manual => "on demand only".to_owned(),
+        let zone = self.zone.tz.iana_name().unwrap_or("UTC");
+        let joined = |members: &[Self]| members.iter().map(|member| format!("({})", member.describe())).collect::<Vec<_>>();
+        let (mut words, shows_start) = match &self.kind {
+            Kind::At(at) => (format!("once, at {}", zone::show(*at, &self.zone.tz)), false),
+            Kind::Every(every) => (format!("every {}", crate::job::duration::format(every.every)), false),
+            Kind::Cron(cron) => (format!("{}, {zone} time", cron.describe()), true),
+            Kind::Calendar(calendar, _) => (format!("{}, {zone} time", calendar.describe()), false),
+            Kind::Any(any) => (joined(&any.0).join(" or "), true),
+            Kind::All(all) => (format!("whenever these agree: {}", joined(&all.members).join(" and ")), true),
+            Kind::Manual => ("on demand only".to_owned(), false),
+        };
+        if let Some(start) = self.start.filter(|_| shows_start) {
+            words.push_str(&format!(", from {}", zone::show(start, &self.zone.tz)));
         }
+        if let Some(end) = self.end {
+            words.push_str(&format!(", until {}", zone::show(end, &self.zone.tz)));
+        }
+        words
     }
 
     /// What the zone's clock changes of the coming 400 days will do to it, in words.
     pub fn notes(&self, now: Timestamp) -> Vec<String> {
+        let of_members = |members: &[Self]| {
+            let mut notes: Vec<String> = members.iter().flat_map(|member| member.notes(now)).collect();
+            notes.sort();
+            notes.dedup();
+            notes
+        };
         match &self.kind {
             Kind::Cron(cron) => cron.notes(now, &self.zone),
+            Kind::Calendar(calendar, gap) => wall::notes(&**calendar, Rule::fixed(*gap), &self.zone, now),
+            Kind::Any(any) => of_members(&any.0),
+            Kind::All(all) => of_members(&all.members),
             Kind::At(_) | Kind::Every(_) | Kind::Manual => Vec::new(),
         }
     }

@@ -46,6 +46,10 @@ pub(super) trait WallTimes {
 }
 
 impl Rule {
+    pub fn fixed(gap: DstGap) -> Self {
+        Self { follow: false, gap }
+    }
+
     /// Whether what was in the gap before `stretch` runs at its end.
     fn runs_gap(self, stretch: &Stretch) -> bool {
         let gap = stretch.offset - stretch.before;

@@ -86,10 +86,15 @@ pub fn parse_instant(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, 
     }
 }
 
+/// A date and nothing else: `2026-12-31`.
+pub(super) fn parse_date(typed: &str) -> Option<civil::Date> {
+    let text = typed.trim();
+    (text.len() == "2026-12-31".len()).then(|| text.parse().ok()).flatten()
+}
+
 /// As `parse_instant`, but a date alone is the last microsecond of that day.
 pub(super) fn parse_end(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, TriggerError> {
-    let date = (typed.trim().len() == "2026-12-31".len()).then(|| typed.trim().parse::<civil::Date>().ok()).flatten();
-    let Some(next_day) = date.and_then(|date| date.tomorrow().ok()) else { return parse_instant(typed, zone) };
+    let Some(next_day) = parse_date(typed).and_then(|date| date.tomorrow().ok()) else { return parse_instant(typed, zone) };
     // Refuses a date without a zone in the words for all local times.
     parse_instant(typed, zone)?;
     let midnight = zone.and_then(|zone| zone.to_timestamp(next_day.at(0, 0, 0, 0)).ok()).unwrap_or(Timestamp::MAX);

@@ -1,5 +1,6 @@
 //! What a field may hold, and the reading of values, ranges and steps, shared by the dialects that we parse ourselves.
 
+use super::fields::Years;
 use super::refuse;
 use crate::trigger::TriggerError;
 
@@ -26,7 +27,7 @@ impl Field {
     pub const DAY_OF_MONTH: &Self = &Self { name: "day of the month", low: 1, high: 31, names: &[], wraps: false };
     pub const MONTH: &Self = &Self { name: "month", low: 1, high: 12, names: &MONTHS, wraps: true };
     pub const DAY_OF_WEEK: &Self = &Self { name: "weekday", low: 0, high: 7, names: &WEEKDAYS, wraps: true };
-    #[expect(dead_code, reason = "for named fields")]
+    pub const YEAR: &Self = &Self { name: "year", low: Years::FIRST as u32, high: Years::LAST as u32, names: &[], wraps: false };
     pub const WEEK: &Self = &Self { name: "week", low: 1, high: 53, names: &[], wraps: false };
 
     pub fn is(&self, other: &Self) -> bool {
@@ -189,6 +190,13 @@ impl<'a> Cursor<'a> {
 
     /// `*`, a value or a range, with or without a step, as bits. Weekdays that went round stand at bits 7 to 13.
     pub fn range(&mut self, field: &Field) -> Result<u64, TriggerError> {
+        let bits = self.values(field)?.fold(0, |bits: u64, n| bits | 1 << n);
+        // Months go round behind December.
+        Ok(if field.is(Field::MONTH) { (bits | bits >> 12) & 0x1ffe } else { bits })
+    }
+
+    /// The same as numbers.
+    pub fn values(&mut self, field: &Field) -> Result<std::iter::StepBy<std::ops::RangeInclusive<u32>>, TriggerError> {
         let (low, high) = if self.take(b'*') {
             (field.low, None)
         } else {
@@ -206,9 +214,7 @@ impl<'a> Cursor<'a> {
         let most = high.map_or(field.high, |high| high - low);
         let high = high.unwrap_or(low.max(field.highest()));
         let step = if self.take(b'/') { self.step(most)? } else { 1 };
-        let bits = (low..=high).step_by(step as usize).fold(0, |bits: u64, n| bits | 1 << n);
-        // Months go round behind December.
-        Ok(if field.is(Field::MONTH) { (bits | bits >> 12) & 0x1ffe } else { bits })
+        Ok((low..=high).step_by(step as usize))
     }
 
     fn last_of_range(&mut self, field: &Field, first: Value) -> Result<(u32, u32), TriggerError> {

@@ -30,7 +30,6 @@ impl Years {
     pub const FIRST: i32 = 1_970;
     pub const LAST: i32 = 2_225;
 
-    #[expect(dead_code, reason = "for dialects with years")]
     /// `year` is between `FIRST` and `LAST`.
     pub fn insert(&mut self, year: i32) {
         let n = (year - Self::FIRST) as usize;

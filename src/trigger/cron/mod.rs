@@ -6,15 +6,18 @@
 //!
 //! `fields` evaluates, `days` knows which days of a month are meant, `wall` (one level up) turns wall times into instants.
 
+mod cron7;
 mod days;
 mod describe;
 mod field;
 mod fields;
+mod named;
 mod unix;
 
 use jiff::Timestamp;
 
 use super::changes::Zone;
+use super::spec::NamedFields;
 use super::wall::{self, DstGap, Rule};
 use super::{Salt, TriggerError};
 
@@ -33,22 +36,31 @@ struct Parsed {
     fields: fields::Fields,
     /// A `*` in minute or hour: it follows the clock through clock changes.
     follow: bool,
-    /// The bytes of the expression that say on which days.
+    /// The bytes of the expression that say on which days; empty where there is no one expression.
     dates: (usize, usize),
 }
 
 impl Cron {
     pub fn unix(source: &str, salt: Salt<'_>, gap: DstGap) -> Result<Self, TriggerError> {
-        Self::checked(source, unix::parse(source, salt)?, gap)
+        Self::checked(unix::parse(source, salt)?, gap, source)
     }
 
-    fn checked(source: &str, parsed: Parsed, gap: DstGap) -> Result<Self, TriggerError> {
+    pub fn cron7(source: &str, gap: DstGap) -> Result<Self, TriggerError> {
+        Self::checked(cron7::parse(source)?, gap, source)
+    }
+
+    pub fn named(fields: &NamedFields, gap: DstGap) -> Result<Self, TriggerError> {
+        Self::checked(named::parse(fields)?, gap, "")
+    }
+
+    fn checked(parsed: Parsed, gap: DstGap, source: &str) -> Result<Self, TriggerError> {
         let Parsed { fields, follow, dates } = parsed;
         if fields.has_days() {
             return Ok(Self { fields, rule: Rule { follow, gap } });
         }
-        let error = TriggerError::new("never-fires", "no year has such a day, so this would never fire");
-        Err(error.hint("check day, month and weekday against the calendar").at(source, dates.0, dates.1))
+        let error =
+            TriggerError::new("never-fires", "no year has such a day, so this would never fire").hint("check day, month and weekday against the calendar");
+        Err(if dates.0 < dates.1 { error.at(source, dates.0, dates.1) } else { error })
     }
 
     pub fn next_after(&self, t: Timestamp, zone: &Zone) -> Option<Timestamp> {

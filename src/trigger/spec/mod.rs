@@ -4,6 +4,10 @@
 //! { cron = "30 2 * * mon-fri", timezone = "Europe/Stockholm", dialect = "unix" | "cron7", dst_gap = "run" | "skip", start, end }
 //! { every = "90s", start, end, first = "now" }
 //! { at = "2026-03-29T03:30:00+02:00" }
+//! { fields = { hour = 3, day = "2nd tue" }, timezone, dst_gap, start, end }
+//! { calendar = { months = 1, time = "09:00" }, timezone, dst_gap, start = "2026-01-31", end }
+//! { any = [ … ], start, end }
+//! { all = [ … ], tolerance = "1s", start, end }
 //! "manual"
 //! ```
 //! What is kept is what was written, so that a definition that is added again can be compared with the stored one; its
@@ -12,12 +16,13 @@
 mod compile;
 mod read;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::wall::DstGap;
-use super::{TriggerError, parse_duration};
+use super::{TriggerError, parse_duration, parse_timezone};
 
 /// A trigger as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +30,10 @@ pub enum TriggerSpec {
     At(AtSpec),
     Every(EverySpec),
     Cron(CronSpec),
+    Fields(FieldsSpec),
+    Calendar(CalendarSpec),
+    Any(AnySpec),
+    All(AllSpec),
     /// Never by itself.
     Manual,
 }
@@ -93,6 +102,112 @@ pub enum Dialect {
     Cron7,
 }
 
+/// Named fields, as APScheduler's cron trigger has them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FieldsSpec {
+    pub fields: NamedFields,
+    /// UTC unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub dst_gap: DstGap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+/// At least one is given. Numbers may be written as such.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NamedFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub year: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<String>,
+    /// ISO week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub week: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day_of_week: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hour: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minute: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<String>,
+}
+
+/// Every so many years, months, weeks and days.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CalendarSpec {
+    pub calendar: Period,
+    /// UTC unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub dst_gap: DstGap,
+    /// The first date. Absent: the day on which the job was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Period {
+    #[serde(skip_serializing_if = "is_default")]
+    pub years: u32,
+    #[serde(skip_serializing_if = "is_default")]
+    pub months: u32,
+    #[serde(skip_serializing_if = "is_default")]
+    pub weeks: u32,
+    #[serde(skip_serializing_if = "is_default")]
+    pub days: u32,
+    /// `HH:MM` or `HH:MM:SS` on the wall; midnight unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The last day of the month, instead of the first date's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<MonthDay>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MonthDay {
+    Last,
+}
+
+/// The union of triggers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnySpec {
+    pub any: Vec<TriggerSpec>,
+    /// For `start` and `end`, and for showing times; that of the members unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+/// The intersection of triggers: the seconds in which all fire.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AllSpec {
+    pub all: Vec<TriggerSpec>,
+    /// Members that fire within this, of whole seconds, agree too; the earliest counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<String>,
+    /// For `start` and `end`, and for showing times; that of the members unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -120,11 +235,16 @@ impl TriggerSpec {
         read::value(value)
     }
 
-    /// With what has no start of its own anchored at `anchor`: an interval fires first one interval later.
+    /// With what has no start of its own anchored at `anchor`: an interval fires first one interval later, a calendar begins
+    /// on that day.
     pub fn anchored(self, anchor: Timestamp) -> Self {
+        let all = |members: Vec<Self>| members.into_iter().map(|member| member.anchored(anchor)).collect();
         match self {
             Self::Every(spec) => Self::Every(spec.anchored(anchor)),
-            other => other,
+            Self::Calendar(spec) => Self::Calendar(spec.anchored(anchor)),
+            Self::Any(spec) => Self::Any(AnySpec { any: all(spec.any), ..spec }),
+            Self::All(spec) => Self::All(AllSpec { all: all(spec.all), ..spec }),
+            Self::At(_) | Self::Cron(_) | Self::Fields(_) | Self::Manual => self,
         }
     }
 
@@ -132,7 +252,8 @@ impl TriggerSpec {
     pub fn shortest_interval(&self) -> Option<SignedDuration> {
         match self {
             Self::Every(spec) => parse_duration(&spec.every).ok(),
-            Self::At(_) | Self::Cron(_) | Self::Manual => None,
+            Self::Any(AnySpec { any: members, .. }) | Self::All(AllSpec { all: members, .. }) => members.iter().filter_map(Self::shortest_interval).min(),
+            Self::At(_) | Self::Cron(_) | Self::Fields(_) | Self::Calendar(_) | Self::Manual => None,
         }
     }
 }
@@ -150,12 +271,27 @@ impl EverySpec {
     }
 }
 
+impl CalendarSpec {
+    fn anchored(mut self, anchor: Timestamp) -> Self {
+        if self.start.is_none() {
+            // A zone that is not known is refused when it is compiled.
+            let zone = self.timezone.as_deref().map_or(Ok(TimeZone::UTC), parse_timezone).unwrap_or(TimeZone::UTC);
+            self.start = Some(zone.to_datetime(anchor).date().to_string());
+        }
+        self
+    }
+}
+
 impl Serialize for TriggerSpec {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::At(spec) => spec.serialize(s),
             Self::Every(spec) => spec.serialize(s),
             Self::Cron(spec) => spec.serialize(s),
+            Self::Fields(spec) => spec.serialize(s),
+            Self::Calendar(spec) => spec.serialize(s),
+            Self::Any(spec) => spec.serialize(s),
+            Self::All(spec) => spec.serialize(s),
             Self::Manual => s.serialize_str("manual"),
         }
     }
@@ -186,6 +322,10 @@ mod tests {
             r#"{"every":"1h","timezone":"Europe/Berlin","first":"now"}"#,
             r#"{"cron":"30 2 * * mon-fri","timezone":"Europe/Stockholm"}"#,
             r#"{"cron":"0 30 2 * * 2-6","dialect":"cron7","dst_gap":"skip","start":"2026-01-01","end":"2026-12-31"}"#,
+            r#"{"fields":{"day":"2nd tue","hour":"3"},"timezone":"Europe/Berlin","dst_gap":"skip"}"#,
+            r#"{"calendar":{"months":1,"time":"09:00","day":"last"},"timezone":"Europe/Berlin","start":"2026-01-31"}"#,
+            r#"{"any":[{"every":"1h"},{"cron":"@daily"}],"end":"2027-01-01T00:00:00Z"}"#,
+            r#"{"all":[{"cron":"0 9 * * *"},{"any":[{"cron":"0 9 13 * *"}]}],"tolerance":"1s"}"#,
             r#""manual""#,
         ] {
             let spec: TriggerSpec = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
@@ -199,6 +339,8 @@ mod tests {
         let same = |a, b| assert_eq!(TriggerSpec::from_json(a), TriggerSpec::from_json(b));
         same(r#"{"cron":"@daily"}"#, r#"{"cron":"@daily","dialect":"unix","dst_gap":"run","end":null}"#);
         same(r#""manual""#, r#"{"manual":true}"#);
+        same(r#"{"fields":{"hour":3}}"#, r#"{"fields":{"hour":"3"}}"#);
+        same(r#"{"calendar":{"days":1}}"#, r#"{"calendar":{"days":1,"months":0}}"#);
     }
 
     #[test]
@@ -220,7 +362,7 @@ mod tests {
             (r#"{"every":"1s","dialect":"unix"}"#, "\"dialect\" is not a field of a trigger with every"),
             (r#"{"at":"2026-01-01T00:00:00Z","start":"2026-01-01"}"#, "\"start\" is not a field of a trigger with at"),
             (r#"{"cron":"@daily","every":"1s"}"#, "the trigger says both every and cron"),
-            (r#"{"crn":"@daily"}"#, "the trigger says neither"),
+            (r#"{"crn":"@daily"}"#, "the trigger does not say which one it is"),
             (r#"{}"#, "the trigger is empty"),
             (r#"{"cron":5}"#, "cron must be a string, not 5"),
             (r#"{"every":"1s","start":5}"#, "start of a trigger with every must be a string, not 5"),
@@ -228,6 +370,14 @@ mod tests {
             (r#"{"every":"1s","first":"later"}"#, "first of a trigger with every must be \"now\", not \"later\""),
             (r#"{"every":"1s","first":"now","start":"2026-01-01T00:00:00Z"}"#, "first says when"),
             (r#"{"manual":false}"#, "manual must be true, not false"),
+            (r#"{"any":[]}"#, "any has no members"),
+            (r#"{"any":{"every":"1s"}}"#, "any must be a list of triggers"),
+            (r#"{"all":[{"evry":"1s"}]}"#, "the trigger does not say which one it is"),
+            (r#"{"all":["manual",{"every":"1s"}]}"#, "manual never fires by itself"),
+            (r#"{"any":[{"every":"1s"}],"tolerance":"1s"}"#, "\"tolerance\" is not a field of a trigger with any"),
+            (r#"{"fields":{"hours":3}}"#, "\"hours\" is not one of fields"),
+            (r#"{"fields":{"hour":-3}}"#, "hour of fields must be a string or a whole number, not -3"),
+            (r#"{"calendar":{"month":3}}"#, "\"month\" is not one of calendar"),
             (r#""daily""#, "\"daily\" is not a trigger"),
             ("5", "5 is not a trigger"),
             ("{", "the trigger is not JSON"),
@@ -276,7 +426,9 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_interval_is_that_of_every() {
+    fn the_shortest_interval_is_that_of_any_every_in_it() {
+        let nested = TriggerSpec::from_json(r#"{"any":[{"every":"1h"},{"all":[{"every":"2s"},{"cron":"@daily"}]}]}"#).unwrap();
+        assert_eq!(nested.shortest_interval(), Some(SignedDuration::from_secs(2)));
         assert_eq!(TriggerSpec::every("90s", None).shortest_interval(), Some(SignedDuration::from_secs(90)));
         assert_eq!(TriggerSpec::cron("* * * * * *", None).shortest_interval(), None);
     }

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{AtSpec, CronSpec, EverySpec, TriggerSpec};
+use super::{AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, EverySpec, FieldsSpec, NamedFields, Period, TriggerSpec};
 use crate::trigger::TriggerError;
 use crate::trigger::zone::nearest_of;
 
@@ -12,8 +12,18 @@ use crate::trigger::zone::nearest_of;
 const JSON_BYTES_MAX: usize = 64 << 10;
 
 /// The key that says which trigger it is, and the fields that go with it.
-const KINDS: [(&str, &[&str]); 4] =
-    [("at", &["timezone"]), ("every", &["timezone", "start", "end", "first"]), ("cron", &["timezone", "dialect", "dst_gap", "start", "end"]), ("manual", &[])];
+const KINDS: [(&str, &[&str]); 8] = [
+    ("at", &["timezone"]),
+    ("every", &["timezone", "start", "end", "first"]),
+    ("cron", &["timezone", "dialect", "dst_gap", "start", "end"]),
+    ("fields", &["timezone", "dst_gap", "start", "end"]),
+    ("calendar", &["timezone", "dst_gap", "start", "end"]),
+    ("any", &["timezone", "start", "end"]),
+    ("all", &["tolerance", "timezone", "start", "end"]),
+    ("manual", &[]),
+];
+
+const DST_GAP: &str = "\"run\" or \"skip\"";
 
 /// How TOML's own date-times reach us.
 const TOML_DATETIME: &str = "$__toml_private_datetime";
@@ -38,8 +48,8 @@ pub(super) fn value(value: &Value) -> Result<TriggerSpec, TriggerError> {
         Value::String(text) if text == "manual" => Ok(TriggerSpec::Manual),
         Value::Object(fields) => object(fields),
         other => {
-            let shown: String = other.to_string().chars().take(60).collect();
-            Err(refuse(format!("{shown} is not a trigger")).hint(r#"a trigger is an object such as {"cron":"30 2 * * *"} or {"every":"90s"}, or "manual""#))
+            Err(refuse(format!("{} is not a trigger", show(other)))
+                .hint(r#"a trigger is an object such as {"cron":"30 2 * * *"} or {"every":"90s"}, or "manual""#))
         }
     }
 }
@@ -48,10 +58,13 @@ fn object(fields: &Map<String, Value>) -> Result<TriggerSpec, TriggerError> {
     let mut kinds = KINDS.iter().filter(|(kind, _)| fields.contains_key(*kind));
     let Some((kind, others)) = kinds.next() else {
         let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
-        let typed = fields.keys().next().map(|key| shorten(key));
-        return Err(match typed {
-            Some(typed) => did_you_mean(refuse(format!("the trigger says neither {}", join_or(&names))), &typed, &names),
-            None => refuse("the trigger is empty").hint(format!("it needs one of {}", names.join(", "))),
+        if fields.is_empty() {
+            return Err(refuse("the trigger is empty").hint(format!("it needs one of {}", names.join(", "))));
+        }
+        let error = refuse("the trigger does not say which one it is");
+        return Err(match fields.keys().find_map(|key| nearest_of(&shorten(key), &names)) {
+            Some(name) => error.hint(format!("did you mean {name}?")),
+            None => error.hint(format!("it needs one of {}", names.join(", "))),
         });
     };
     if let Some((second, _)) = kinds.next() {
@@ -81,7 +94,32 @@ fn object(fields: &Map<String, Value>) -> Result<TriggerSpec, TriggerError> {
             cron: object.needed_text("cron")?,
             timezone: object.text("timezone")?,
             dialect: object.one_of("dialect", "\"unix\" or \"cron7\"")?.unwrap_or_default(),
-            dst_gap: object.one_of("dst_gap", "\"run\" or \"skip\"")?.unwrap_or_default(),
+            dst_gap: object.one_of("dst_gap", DST_GAP)?.unwrap_or_default(),
+            start: object.text("start")?,
+            end: object.text("end")?,
+        })),
+        "fields" => Ok(TriggerSpec::Fields(FieldsSpec {
+            fields: named_fields(&object)?,
+            timezone: object.text("timezone")?,
+            dst_gap: object.one_of("dst_gap", DST_GAP)?.unwrap_or_default(),
+            start: object.text("start")?,
+            end: object.text("end")?,
+        })),
+        "calendar" => Ok(TriggerSpec::Calendar(CalendarSpec {
+            calendar: period(&object)?,
+            timezone: object.text("timezone")?,
+            dst_gap: object.one_of("dst_gap", DST_GAP)?.unwrap_or_default(),
+            start: object.text("start")?,
+            end: object.text("end")?,
+        })),
+        "any" => {
+            let any = object.members()?;
+            Ok(TriggerSpec::Any(AnySpec { any, timezone: object.text("timezone")?, start: object.text("start")?, end: object.text("end")? }))
+        }
+        "all" => Ok(TriggerSpec::All(AllSpec {
+            all: object.members()?,
+            tolerance: object.text("tolerance")?,
+            timezone: object.text("timezone")?,
             start: object.text("start")?,
             end: object.text("end")?,
         })),
@@ -92,17 +130,80 @@ fn object(fields: &Map<String, Value>) -> Result<TriggerSpec, TriggerError> {
     }
 }
 
+fn named_fields(object: &Object<'_>) -> Result<NamedFields, TriggerError> {
+    const NAMES: [&str; 8] = ["year", "month", "day", "week", "day_of_week", "hour", "minute", "second"];
+    let fields = object.inner("fields", &NAMES)?;
+    let field = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(number)) if number.is_u64() => Ok(Some(number.to_string())),
+        Some(other) => Err(refuse(format!("{name} of fields must be a string or a whole number, not {}", show(other)))),
+    };
+    Ok(NamedFields {
+        year: field("year")?,
+        month: field("month")?,
+        day: field("day")?,
+        week: field("week")?,
+        day_of_week: field("day_of_week")?,
+        hour: field("hour")?,
+        minute: field("minute")?,
+        second: field("second")?,
+    })
+}
+
+fn period(object: &Object<'_>) -> Result<Period, TriggerError> {
+    let fields = object.inner("calendar", &["years", "months", "weeks", "days", "time", "day"])?;
+    let number = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => {
+            value.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| refuse(format!("{name} of calendar must be a whole number, not {}", show(value))))
+        }
+    };
+    let inner = Object { kind: "calendar", fields };
+    Ok(Period {
+        years: number("years")?,
+        months: number("months")?,
+        weeks: number("weeks")?,
+        days: number("days")?,
+        time: inner.text("time")?,
+        day: inner.one_of("day", "\"last\"")?,
+    })
+}
+
 /// The object of a trigger, its keys known to be right.
 struct Object<'a> {
     kind: &'static str,
     fields: &'a Map<String, Value>,
 }
 
-impl Object<'_> {
+impl<'a> Object<'a> {
+    /// The object under the trigger's own key, which has no others than `known`.
+    fn inner(&self, key: &str, known: &[&str]) -> Result<&'a Map<String, Value>, TriggerError> {
+        let value = &self.fields[key];
+        let fields = value.as_object().ok_or_else(|| self.wrong(key, "an object", value))?;
+        match fields.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(unknown) => Err(did_you_mean(refuse(format!("{:?} is not one of {key}", shorten(unknown))), &shorten(unknown), known)),
+            None => Ok(fields),
+        }
+    }
+
+    /// The triggers under the trigger's own key.
+    fn members(&self) -> Result<Vec<TriggerSpec>, TriggerError> {
+        let list = &self.fields[self.kind];
+        let members: Vec<TriggerSpec> =
+            list.as_array().ok_or_else(|| self.wrong(self.kind, "a list of triggers", list))?.iter().map(value).collect::<Result<_, _>>()?;
+        match members.iter().find(|member| **member == TriggerSpec::Manual) {
+            Some(_) => {
+                Err(refuse(format!("manual never fires by itself, so {} cannot join it", self.kind)).hint("leave it out: any job can be triggered by hand"))
+            }
+            None if members.is_empty() => Err(refuse(format!("{} has no members", self.kind))),
+            None => Ok(members),
+        }
+    }
+
     fn wrong(&self, field: &str, expected: &str, found: &Value) -> TriggerError {
-        let shown: String = found.to_string().chars().take(60).collect();
         let of = if field == self.kind { String::new() } else { format!(" of a trigger with {}", self.kind) };
-        refuse(format!("{field}{of} must be {expected}, not {shown}"))
+        refuse(format!("{field}{of} must be {expected}, not {}", show(found)))
     }
 
     fn text(&self, field: &str) -> Result<Option<String>, TriggerError> {
@@ -140,8 +241,8 @@ fn did_you_mean(error: TriggerError, typed: &str, known: &[&str]) -> TriggerErro
     }
 }
 
-fn join_or(names: &[&str]) -> String {
-    names.join(" nor ")
+fn show(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
 }
 
 fn shorten(key: &str) -> String {
