@@ -220,10 +220,11 @@ fn confine(brief: &Brief) -> std::io::Result<()> {
 
 /// Closes whatever else the parent's own parent may have left open in it.
 fn close_inherited() -> std::io::Result<()> {
-    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for fd in open.into_iter().filter(|&fd| fd > 2) {
-        // SAFETY: this process has one thread and has opened nothing yet, so nobody owns these descriptors. (The one
-        // that listed the directory is closed already; closing its number again does nothing.)
+    let listed: Vec<i32> = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    // The descriptor that listed the others is closed by now.
+    let is_open = |fd: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
+    for fd in listed.into_iter().filter(|&fd| fd > 2).filter(is_open) {
+        // SAFETY: this process has one thread and has opened nothing yet, so nothing of it owns this descriptor.
         unsafe { rustix::io::close(fd) };
     }
     Ok(())
@@ -241,6 +242,9 @@ fn compile(brief: &Brief, check_imports: CheckImports) -> Result<Inspection, Com
     let inspection = inspect(&component);
     check_demands(&component, &inspection, &brief.settings)?;
     check_imports(&component)?;
+    if inspection.entries.is_empty() {
+        return Err(ComponentError::NoEntry);
+    }
     let artefact = component.serialize().map_err(|e| refused(&e, brief))?;
     let mut out = File::from(std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().map_err(machine("cannot write the artefact"))?);
     out.write_all(&artefact).map_err(machine("cannot write the artefact"))?;

@@ -28,6 +28,8 @@ pub enum ComponentError {
     /// An import has an offered name and another shape.
     #[error("an import of the component does not fit what bellcage offers: {detail}")]
     ImportMismatch { detail: String },
+    #[error("the component exports nothing that a job could call")]
+    NoEntry,
     #[error("the component needs {asked}; at most {max} can be given")]
     NeedsTooMuch { asked: String, max: String },
     #[error("compiling the component {cap}, more than the {limit} that a compilation may use")]
@@ -85,6 +87,7 @@ impl ComponentError {
             Self::Invalid { .. } => "component-invalid",
             Self::UnknownImport { .. } => "component-unknown-import",
             Self::ImportMismatch { .. } => "component-import-mismatch",
+            Self::NoEntry => "component-no-entry",
             Self::NeedsTooMuch { .. } => "component-needs-too-much",
             Self::OverCap { cap: CompileCap::Cpu, .. } => "compile-cpu",
             Self::OverCap { cap: CompileCap::Memory, .. } => "compile-memory",
@@ -105,6 +108,7 @@ impl ComponentError {
             Self::Truncated { .. } => "was it copied or downloaded to its end?",
             Self::Invalid { .. } => "see what is wrong with `wasm-tools validate component.wasm`",
             Self::UnknownImport { .. } => "bellcage offers WASI 0.2: wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random and wasi:sockets",
+            Self::NoEntry => "export a function, or make it a command (wasi:cli/run) by giving it a main function",
             Self::OverCap { .. } => "a very large function is the usual cause: let the guest's compiler optimise for size, or split it",
             _ => return None,
         };

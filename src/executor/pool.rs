@@ -239,3 +239,42 @@ impl Drop for Ticker {
 pub fn compile_child_main() -> ExitCode {
     compile::child_main(host::check_imports)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::Artefact;
+    use crate::job::{Entry, Limits, Outcome};
+
+    fn request(program: &str) -> AttemptRequest {
+        AttemptRequest {
+            run: RunId(uuid::Uuid::now_v7()),
+            attempt: 1,
+            component: Artefact { digest: Digest::of(b""), path: "/nonexistent/artefact.cwasm".into() },
+            entry: Entry::Main,
+            args: serde_json::Value::Null,
+            program: program.to_owned(),
+            env: Vec::new(),
+            stdin: Vec::new(),
+            limits: Limits::default(),
+            scheduled_at: jiff::Timestamp::UNIX_EPOCH,
+            due_at: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_worker_is_an_outcome_and_the_worker_goes_on() {
+        let pool = Pool::start(PoolConfig { workers: 1, slots: 1, ..PoolConfig::default() }).unwrap();
+        for _ in 0..3 {
+            let report = pool.run(request("panic in the worker")).await;
+            assert_eq!((report.outcome, report.error.unwrap().code.as_str()), (Outcome::Lost, "executor-failed"));
+            let report = pool.run(request("guest")).await;
+            assert_eq!((report.outcome, report.error.unwrap().code.as_str()), (Outcome::Refused, "component-damaged"));
+        }
+    }
+
+    #[test]
+    fn more_slots_than_there_is_address_space_for_are_refused() {
+        assert!(matches!(Pool::start(PoolConfig { slots: SLOTS_MAX + 1, ..PoolConfig::default() }), Err(PoolError::Slots(_))));
+    }
+}

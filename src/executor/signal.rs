@@ -101,9 +101,8 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        match self.polling.compare_exchange(POLLING, WOKEN, Ordering::AcqRel, Ordering::Acquire) {
-            Err(IDLE) => self.task.wake(),
-            Ok(_) | Err(_) => {}
+        if self.polling.compare_exchange(POLLING, WOKEN, Ordering::AcqRel, Ordering::Acquire) == Err(IDLE) {
+            self.task.wake();
         }
     }
 }

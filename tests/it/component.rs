@@ -1,0 +1,349 @@
+//! Component: what becomes of uploaded bytes, good and bad, and what is kept of them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bellcage::component::cache::Cache;
+use bellcage::component::compile::{Compiler, CompilerConfig};
+use bellcage::component::{Artefact, ComponentError, EngineSettings, EntryInfo, EntryKind, Inspection};
+use bellcage::executor::{AttemptRequest, Executor as _};
+use bellcage::job::{Digest, Outcome};
+
+use crate::support::{cage, wat};
+
+/// A cache of its own, for tests that look at the files or want a fresh compilation.
+struct Kept {
+    dir: tempfile::TempDir,
+    cache: Cache,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Self::open(dir.path());
+        Self { dir, cache }
+    }
+
+    fn open(dir: &Path) -> Cache {
+        Cache::open(&dir.join("artefacts"), &EngineSettings::default()).unwrap()
+    }
+
+    async fn push(&self, bytes: &[u8]) -> Result<(Artefact, Inspection), ComponentError> {
+        self.cache.ensure(&cage::compiler(), bytes).await
+    }
+
+    fn files(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(self.dir.path().join("artefacts")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+async fn refused(bytes: &[u8]) -> ComponentError {
+    let kept = Kept::new();
+    let error = kept.push(bytes).await.expect_err("it is refused");
+    assert_eq!(kept.files(), ["artefact.key"], "nothing is kept of a refused component");
+    error
+}
+
+async fn refused_with(bytes: &[u8], config: CompilerConfig) -> ComponentError {
+    Kept::new().cache.ensure(&Compiler::new(config, EngineSettings::default()), bytes).await.expect_err("it is refused")
+}
+
+// Bad uploads.
+
+#[tokio::test]
+async fn text_is_not_wasm_even_where_wasmtime_would_read_it() {
+    for text in [&b"(component)"[..], b"hello", b"", b"\0as"] {
+        assert_eq!(refused(text).await, ComponentError::NotWasm);
+    }
+}
+
+#[tokio::test]
+async fn a_core_module_is_refused_with_how_to_make_a_component() {
+    let error = refused(&wat::component("(module)")).await;
+    assert_eq!((error.code(), error.is_ours()), ("component-core-module", false));
+    assert_eq!(error.to_string(), "this is a core WebAssembly module; bellcage takes components only");
+    assert!(error.hint().unwrap().contains("wasm32-wasip2"));
+}
+
+#[tokio::test]
+async fn a_component_is_refused_wherever_it_is_cut_off() {
+    let (kept, whole) = (Kept::new(), wat::tiny());
+    for length in 8..whole.len() {
+        let error = kept.push(&whole[..length]).await.expect_err("it is refused");
+        // Cut between two sections, it is a whole component of less.
+        let expected = matches!(error, ComponentError::Truncated { .. } | ComponentError::NoEntry | ComponentError::Invalid { .. });
+        assert!(expected, "{length}: {error}");
+    }
+    let length = whole.len() as u64 - 1;
+    assert_eq!(refused(&whole[..whole.len() - 1]).await, ComponentError::Truncated { at: length });
+}
+
+#[tokio::test]
+async fn a_component_with_nothing_to_call_is_refused() {
+    let error = refused(&wat::component("(component)")).await;
+    assert_eq!((error.code(), error.to_string().as_str()), ("component-no-entry", "the component exports nothing that a job could call"));
+}
+
+#[tokio::test]
+async fn an_invalid_component_is_refused_with_the_validators_reason() {
+    let error = refused(&wat::component("(component (core module (func (result i32) (i64.const 0))))")).await;
+    assert_eq!(error.code(), "component-invalid");
+    assert!(error.to_string().contains("type mismatch"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_import_is_named() {
+    let error =
+        refused(&wat::component(r#"(component (import "acme:mail/send@1.2.0" (instance)) (import "wasi:io/poll@0.2.0" (instance)) (import "f" (func)))"#))
+            .await;
+    assert_eq!(error.to_string(), r#"the component imports "acme:mail/send@1.2.0", "f", which bellcage does not offer"#);
+    assert_eq!((error.code(), error.is_ours()), ("component-unknown-import", false));
+}
+
+#[tokio::test]
+async fn an_import_of_an_unknown_version_is_named() {
+    let error = refused(&wat::component(r#"(component (import "wasi:clocks/wall-clock@0.3.0" (instance)))"#)).await;
+    assert_eq!(error.to_string(), r#"the component imports "wasi:clocks/wall-clock@0.3.0", which bellcage does not offer"#);
+}
+
+#[tokio::test]
+async fn an_offered_import_of_another_shape_is_refused() {
+    let error = refused(&wat::component(r#"(component (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result string))))))"#)).await;
+    assert_eq!(error.code(), "component-import-mismatch");
+    assert!(error.to_string().contains("wasi:clocks/monotonic-clock@0.2.0"), "{error}");
+}
+
+#[tokio::test]
+async fn an_artefact_from_outside_is_refused() {
+    let kept = Kept::new();
+    let (artefact, _) = kept.push(&wat::tiny()).await.unwrap();
+    let native = std::fs::read(&artefact.path).unwrap();
+    let error = refused(&native).await;
+    assert_eq!(error, ComponentError::Precompiled);
+}
+
+#[tokio::test]
+async fn a_component_over_the_size_cap_is_refused() {
+    let bytes = wat::tiny();
+    let error = refused_with(&bytes, CompilerConfig { source_max: 100, ..cage::compiler_config() }).await;
+    assert_eq!(error, ComponentError::TooLarge { bytes: bytes.len() as u64, max: 100 });
+}
+
+#[tokio::test]
+async fn what_no_sandbox_could_give_is_refused_when_pushed() {
+    for (items, asked) in [
+        ("(memory 20000)", "needs a memory of 1250MiB; at most 1GiB can be given"),
+        ("(table 30000 funcref)", "needs a table of 30000 elements; at most 20000 can be given"),
+        ("(memory 1) (memory 1) (memory 1) (memory 1) (memory 1)", "needs 5 memories; at most 4 can be given"),
+    ] {
+        let error = refused(&wat::command(items, "(i32.const 0)")).await;
+        assert_eq!((error.code(), error.to_string()), ("component-needs-too-much", format!("the component {asked}")));
+    }
+}
+
+// Compile bombs. The caps are smaller than the defaults, so that the tests are quick.
+
+/// Nested loops over many locals: a few KiB that take seconds to compile.
+fn loops(depth: usize, locals: usize) -> Vec<u8> {
+    let open = "(loop ".repeat(depth);
+    let close = ")".repeat(depth);
+    let touch: String = (0..locals).map(|n| format!("(local.set {n} (i32.add (local.get {n}) (local.get {})))", (n + 1) % locals)).collect();
+    wat::command("", &format!("(local {}) {open} {touch} (br_if 0 (local.get 0)) {close} (i32.const 0)", "i32 ".repeat(locals)))
+}
+
+#[tokio::test]
+async fn a_compilation_over_its_cpu_time_is_ended() {
+    let error = refused_with(&loops(3_000, 300), CompilerConfig { cpu: Duration::from_secs(1), ..cage::compiler_config() }).await;
+    assert_eq!(error.to_string(), "compiling the component took too much CPU time, more than the 1 s that a compilation may use");
+    assert_eq!((error.code(), error.is_ours()), ("compile-cpu", false));
+}
+
+#[tokio::test]
+async fn a_compilation_over_its_wall_time_is_ended() {
+    let error = refused_with(&loops(3_000, 300), CompilerConfig { wall: Duration::from_millis(200), ..cage::compiler_config() }).await;
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        ("compile-wall", "compiling the component took too long, more than the 200ms that a compilation may use")
+    );
+}
+
+#[tokio::test]
+async fn a_compilation_over_its_memory_is_ended() {
+    let bomb = loops(3_000, 300);
+    let error = refused_with(&bomb, CompilerConfig { memory: 160 << 20, cpu: Duration::from_secs(20), ..cage::compiler_config() }).await;
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        ("compile-memory", "compiling the component took too much memory, more than the 160MiB that a compilation may use")
+    );
+}
+
+#[tokio::test]
+async fn an_artefact_over_its_size_cap_is_refused() {
+    let error = refused_with(&wat::tiny(), CompilerConfig { artefact_max: 4096, ..cage::compiler_config() }).await;
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        ("compile-artefact-size", "compiling the component gave too much native code, more than the 4KiB that a compilation may use")
+    );
+}
+
+#[tokio::test]
+async fn a_compiler_that_is_missing_is_our_fault() {
+    let error = refused_with(&wat::tiny(), CompilerConfig::new("/nonexistent/bellcage".into())).await;
+    assert!(error.is_ours() && error.to_string().contains("/nonexistent/bellcage"), "{error}");
+}
+
+#[test]
+fn the_hidden_subcommand_tells_a_user_who_tries_it_what_it_is() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bellcage")).arg("compile-component").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("for bellcage itself"));
+}
+
+// Inspection.
+
+#[tokio::test]
+async fn a_command_has_the_entry_main_and_its_imports() {
+    let (_, inspection) = cage::cache().ensure(&cage::compiler(), &cage::built_guest("probe")).await.unwrap();
+    assert_eq!(inspection.entries, [EntryInfo { name: "main".to_owned(), kind: EntryKind::Command, signature: String::new() }]);
+    assert!(inspection.imports.iter().any(|name| name.starts_with("wasi:cli/environment@0.2.")), "{:?}", inspection.imports);
+}
+
+#[tokio::test]
+async fn exported_functions_have_their_wit_signatures() {
+    let text = r#"(component
+        (core module $m
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "f") (param i32 i32 i32) (result i32) unreachable)
+            (func (export "g")))
+        (core instance $i (instantiate $m))
+        (alias core export $i "memory" (core memory $memory))
+        (alias core export $i "realloc" (core func $realloc))
+        (func $generate (param "day" string) (param "limit" u32) (result (result (list u8) (error string)))
+            (canon lift (core func $i "f") (memory $memory) (realloc $realloc)))
+        (func $stop (canon lift (core func $i "g")))
+        (export "stop" (func $stop))
+        (instance $api (export "generate" (func $generate)))
+        (export "acme:reports/api@1.0.0" (instance $api)))"#;
+    let (_, inspection) = Kept::new().push(&wat::component(text)).await.unwrap();
+    let entries: Vec<_> = inspection.entries.iter().map(|e| (e.name.as_str(), e.kind, e.signature.as_str())).collect();
+    assert_eq!(
+        entries,
+        [("stop", EntryKind::Function, "func()"), ("api.generate", EntryKind::Function, "func(day: string, limit: u32) -> result<list<u8>, string>"),]
+    );
+}
+
+// The cache.
+
+#[tokio::test]
+async fn a_component_is_compiled_once() {
+    let kept = Kept::new();
+    let bytes = wat::tiny();
+    let (first, inspection) = kept.push(&bytes).await.unwrap();
+    assert_eq!(first.digest, Digest::of(&bytes));
+    // A compiler that cannot compile, and a cache that has only the files.
+    let broken = Compiler::new(CompilerConfig::new("/nonexistent".into()), EngineSettings::default());
+    let again = Kept::open(kept.dir.path()).ensure(&broken, &bytes).await.unwrap();
+    assert_eq!(again, (first, inspection));
+}
+
+#[tokio::test]
+async fn asked_for_many_times_at_once_a_component_is_compiled_once() {
+    let kept = Kept::new();
+    // One child at once: a second compilation could not even begin before the first has ended.
+    let compiler = cage::compiler();
+    let bytes = wat::tiny();
+    let answers = futures_util::future::join_all((0..20).map(|_| kept.cache.ensure(&compiler, &bytes))).await;
+    let first = answers[0].as_ref().unwrap();
+    assert!(answers.iter().all(|answer| answer.as_ref() == Ok(first)));
+    assert_eq!(kept.files().len(), 3, "{:?}", kept.files());
+}
+
+#[tokio::test]
+async fn the_cache_is_for_its_user_alone() {
+    let kept = Kept::new();
+    kept.push(&wat::tiny()).await.unwrap();
+    let dir = kept.dir.path().join("artefacts");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for name in kept.files() {
+        assert_eq!(mode(&dir.join(&name)), 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn other_settings_are_other_artefacts() {
+    let kept = Kept::new();
+    let (artefact, _) = kept.push(&wat::tiny()).await.unwrap();
+    let other = Cache::open(&kept.dir.path().join("artefacts"), &EngineSettings { memory_max: 1 << 24, ..EngineSettings::default() }).unwrap();
+    assert_eq!(other.find(&artefact.digest).unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_artefact_with_any_bit_flipped_counts_as_absent_and_is_compiled_again() {
+    let kept = Kept::new();
+    let bytes = wat::tiny();
+    let (artefact, inspection) = kept.push(&bytes).await.unwrap();
+    let good = std::fs::read(&artefact.path).unwrap();
+    let step = good.len() / 50;
+    for at in (0..good.len()).step_by(step).chain([good.len() - 1]) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&artefact.path, &bad).unwrap();
+        assert_eq!(kept.cache.find(&artefact.digest).unwrap(), None, "byte {at}");
+        assert!(artefact.open().unwrap_err().to_string().contains("its seal does not fit"), "byte {at}");
+    }
+    assert_eq!(kept.push(&bytes).await.unwrap(), (artefact.clone(), inspection));
+    assert!(artefact.open().is_ok());
+}
+
+#[tokio::test]
+async fn a_seal_with_any_bit_flipped_fits_no_artefact() {
+    let kept = Kept::new();
+    let (artefact, _) = kept.push(&wat::tiny()).await.unwrap();
+    let seal = artefact.path.with_extension("seal");
+    let good = std::fs::read(&seal).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&seal, &bad).unwrap();
+        assert!(artefact.open().is_err(), "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn an_artefact_cannot_pass_for_another() {
+    let kept = Kept::new();
+    let (tiny, _) = kept.push(&wat::tiny()).await.unwrap();
+    let (spin, _) = kept.push(&wat::spin()).await.unwrap();
+    for extension in ["cwasm", "seal"] {
+        std::fs::copy(spin.path.with_extension(extension), tiny.path.with_extension(extension)).unwrap();
+    }
+    assert_eq!(kept.cache.find(&tiny.digest).unwrap(), None);
+    assert!(Artefact { digest: tiny.digest, path: spin.path }.open().is_err());
+}
+
+#[tokio::test]
+async fn an_artefact_that_was_changed_never_runs() {
+    let kept = Kept::new();
+    let (artefact, _) = kept.push(&wat::tiny()).await.unwrap();
+    let request = AttemptRequest { component: artefact.clone(), ..cage::request(&wat::tiny()).await };
+    let mut bytes = std::fs::read(&artefact.path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&artefact.path, bytes).unwrap();
+    let report = cage::pool(1).run(request).await;
+    assert_eq!((report.outcome, report.error.unwrap().code.as_str()), (Outcome::Refused, "component-damaged"));
+}
+
+#[tokio::test]
+async fn an_artefact_of_another_key_is_absent() {
+    let kept = Kept::new();
+    let (artefact, _) = kept.push(&wat::tiny()).await.unwrap();
+    std::fs::write(kept.dir.path().join("artefacts/artefact.key"), [7; 32]).unwrap();
+    assert_eq!(Kept::open(kept.dir.path()).find(&artefact.digest).unwrap(), None);
+}

@@ -1,0 +1,85 @@
+//! A compiler, a cache and a pool to run guests with. The cache is shared by all tests of all runs, so that nothing
+//! is compiled twice.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use bellcage::component::cache::Cache;
+use bellcage::component::compile::{Compiler, CompilerConfig};
+use bellcage::component::{Artefact, EngineSettings};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig};
+use bellcage::job::{Entry, Limits, RunId};
+
+pub fn compiler_config() -> CompilerConfig {
+    CompilerConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage")))
+}
+
+pub fn compiler() -> Compiler {
+    Compiler::new(compiler_config(), EngineSettings::default())
+}
+
+pub fn cache() -> &'static Cache {
+    static CACHE: OnceLock<Cache> = OnceLock::new();
+    CACHE.get_or_init(|| Cache::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("artefacts"), &EngineSettings::default()).expect("the tests' cache"))
+}
+
+pub async fn artefact(component: &[u8]) -> Artefact {
+    cache().ensure(&compiler(), component).await.expect("the guest compiles").0
+}
+
+pub fn pool(slots: usize) -> Pool {
+    Pool::start(PoolConfig { workers: 2, slots, ..PoolConfig::default() }).expect("a pool")
+}
+
+/// A guest of `guests/`, built from source.
+pub fn built_guest(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/out/{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run: guests/setup && guests/build", path.display()))
+}
+
+pub async fn request(component: &[u8]) -> AttemptRequest {
+    AttemptRequest {
+        run: RunId(uuid::Uuid::now_v7()),
+        attempt: 1,
+        component: artefact(component).await,
+        entry: Entry::Main,
+        args: serde_json::Value::Null,
+        program: "guest".to_owned(),
+        env: Vec::new(),
+        stdin: Vec::new(),
+        limits: Limits::default(),
+        scheduled_at: jiff::Timestamp::UNIX_EPOCH,
+        due_at: None,
+    }
+}
+
+/// One attempt of a component with these limits.
+pub async fn run(component: &[u8], limits: Limits) -> AttemptReport {
+    pool(4).run(AttemptRequest { limits, ..request(component).await }).await
+}
+
+/// One attempt of the `probe` guest with these arguments.
+pub async fn probe(args: &[&str], limits: Limits) -> AttemptReport {
+    let request = request(&built_guest("probe")).await;
+    pool(4).run(AttemptRequest { args: args.into(), limits, ..request }).await
+}
+
+pub trait ReportExt {
+    fn code(&self) -> &str;
+    fn message(&self) -> &str;
+    fn stdout(&self) -> String;
+}
+
+impl ReportExt for AttemptReport {
+    fn code(&self) -> &str {
+        self.error.as_ref().map_or("", |e| &e.code)
+    }
+
+    fn message(&self) -> &str {
+        self.error.as_ref().map_or("", |e| &e.message)
+    }
+
+    fn stdout(&self) -> String {
+        self.result.as_ref().and_then(|r| r.to_json().as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}

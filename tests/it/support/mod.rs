@@ -1,0 +1,4 @@
+//! What several concerns' tests share.
+
+pub mod cage;
+pub mod wat;
