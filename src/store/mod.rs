@@ -102,8 +102,8 @@ pub struct FiringCommit {
 
 #[derive(Clone, Debug)]
 pub enum FiringStep {
-    Run(Run),
-    /// Folds into the job's last record where that has the same reason and detail-kind and no run came between.
+    Run(Box<Run>),
+    /// Folds into the job's last record where that has the same reason and kind of detail, and no run of a firing came between.
     Skip(Skipped),
 }
 

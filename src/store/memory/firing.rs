@@ -38,7 +38,7 @@ impl State {
             match step {
                 FiringStep::Skip(skip) => self.record_skip(&key, skip),
                 FiringStep::Run(run) => {
-                    if self.insert_run(run) {
+                    if self.insert_run(*run) {
                         self.change_job(&key, |stored| stored.last_skip = None);
                     }
                 }

@@ -6,6 +6,7 @@
 
 mod components;
 mod firing;
+mod history;
 mod jobs;
 mod runs;
 

@@ -1,0 +1,67 @@
+//! `store check` and `store backup`.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+
+use super::open::failed;
+use super::writer::{Db, Done};
+use crate::store::StoreError;
+
+/// Faults listed of each kind at most.
+const LISTED_MAX: usize = 20;
+
+/// What the verbs rely on and no CHECK can say: each query finds what breaks it, as text.
+const INVARIANTS: &[&str] = &[
+    "SELECT 'the tally says ' || jobs || ' jobs, but there are ' || n FROM tally, (SELECT count(*) AS n FROM job WHERE removed = 0) WHERE jobs <> n",
+    "SELECT 'the tally says ' || unfinished || ' unfinished runs, but there are ' || n FROM tally, (SELECT count(*) AS n FROM run WHERE state <> 3) \
+     WHERE unfinished <> n",
+    "SELECT 'job ' || name || ' has no definition' FROM job WHERE removed = 0 AND NOT EXISTS (SELECT 1 FROM job_spec WHERE job = job.id)",
+    "SELECT 'job ' || name || ' was removed, but its definition is there' FROM job JOIN job_spec ON job_spec.job = job.id WHERE removed = 1",
+    "SELECT 'job ' || name || ' has a next firing that nothing looks for' FROM job WHERE state = 0 AND removed = 0 AND pause IS NULL \
+     AND next_fire IS NOT NULL AND wake_at IS NULL",
+    "SELECT 'job ' || name || ' says ' || ended || ' ended runs, but there are ' || n FROM job, \
+     (SELECT job AS id, sum(state = 3) AS n FROM run GROUP BY job) AS counted WHERE counted.id = job.id AND ended <> n",
+    "SELECT 'job ' || job.name || ' was removed, but run ' || hex(run.id) || ' waits' FROM run JOIN job ON job.id = run.job WHERE removed = 1 AND turn IS NOT NULL",
+    "SELECT 'run ' || hex(run.id) || ' is held back, but none of job ' || job.name || ' runs' FROM run JOIN job ON job.id = run.job \
+     WHERE turn = 0 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND other.state = 1)",
+    "SELECT 'run ' || hex(id) || ' has a fencing token that was not given out' FROM run, tally WHERE token >= tokens",
+    "SELECT 'an attempt is left of run ' || hex(run) || ', which is gone' FROM attempt WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = attempt.run)",
+];
+
+impl Db {
+    pub(super) fn check(&self) -> Done<Vec<String>> {
+        let mut found: Vec<String> = self.query_all(&format!("PRAGMA integrity_check({LISTED_MAX})"), (), |row| row.get(0))?;
+        found.retain(|line| line != "ok");
+        // Where the pages themselves are damaged, nothing else can be believed.
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let dangling = "SELECT 'a row of ' || \"table\" || ' refers to a row of ' || parent || ' that is gone' FROM pragma_foreign_key_check";
+        // One instant for all questions, while the writer goes on.
+        self.execute("BEGIN", ())?;
+        let answers = std::iter::once(&dangling).chain(INVARIANTS).try_for_each(|sql| {
+            found.extend(self.query_all(&format!("{sql} LIMIT {LISTED_MAX}"), (), |row| row.get::<_, String>(0))?);
+            Ok::<_, rusqlite::Error>(())
+        });
+        self.execute("COMMIT", ())?;
+        answers?;
+        Ok(found)
+    }
+
+    /// All in one step, which in WAL mode reads one instant and keeps nobody from writing.
+    pub(super) fn backup(&self, to: &Path) -> Done<()> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+        made.map_err(|e| StoreError::Backend(format!("the backup {} could not be made: {e}", to.display())))?;
+        let copy = || {
+            let mut target = Connection::open(to)?;
+            let done = Backup::new(&self.connection, &mut target)?.step(-1)?;
+            debug_assert_eq!(done, rusqlite::backup::StepResult::Done);
+            Ok(())
+        };
+        copy().map_err(|e| failed(to, &e).into())
+    }
+}

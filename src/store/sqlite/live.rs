@@ -1,0 +1,299 @@
+//! What the writer keeps in memory beside the database, since it alone writes: leases on jobs, the runs that are
+//! running, counts, and the jobs that it touched lately. Bounded by what is leased and running, and by `JOBS_MAX`;
+//! opening a store reads nothing but the tally and the running runs.
+//!
+//! Leases on jobs are nowhere else: one server has the file, and when it is gone nobody holds its jobs. Those on runs
+//! are in the database too, because a run that was running when its server died must be found.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use super::rows::{self, At, Count, JOB, JobRow, RECEIPT, RUN, RUN_COLUMNS};
+use super::writer::Db;
+use crate::job::{JobKey, Run, RunId, RunState, TenantId};
+use crate::store::{Lease, Owner, StoreCounts};
+
+/// Jobs kept decoded, in each of two generations.
+const JOBS_MAX: usize = 8_192;
+/// Tenants whose number is remembered.
+const TENANTS_MAX: usize = 10_000;
+/// Fencing tokens reserved at once, so that giving out one is no write.
+const TOKENS_RESERVED: u64 = 1 << 20;
+
+#[derive(Default)]
+pub(super) struct Live {
+    /// By the job's row.
+    leases: HashMap<i64, Held>,
+    /// Leases as they were before this transaction changed them.
+    undo: Vec<(i64, Option<Held>)>,
+    running: HashMap<RunId, Running>,
+    running_by_job: HashMap<i64, u32>,
+    jobs: Jobs,
+    tenants: HashMap<TenantId, i64>,
+    pub tally: Tally,
+    stored_tally: Tally,
+    /// Jobs that may have more ended runs than are to be kept.
+    pub surplus: HashSet<i64>,
+    /// How many are to be kept, as far as retention has said so.
+    pub runs_kept: u64,
+    /// True until what is kept here has been read from the database, and after a transaction was undone.
+    stale: bool,
+    published: Arc<Published>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub owner: Owner,
+    pub lease: Lease,
+}
+
+/// A run in state running.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub run: Run,
+    pub tenant: i64,
+    pub job: i64,
+    pub held: Held,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub jobs: u64,
+    pub unfinished: u64,
+    next_token: u64,
+    /// Tokens below this are reserved.
+    tokens: u64,
+}
+
+/// The counts of the last transaction, for everybody.
+#[derive(Default)]
+pub(super) struct Published {
+    jobs: AtomicU64,
+    unfinished: AtomicU64,
+}
+
+impl Published {
+    pub(super) fn counts(&self) -> StoreCounts {
+        StoreCounts { jobs: self.jobs.load(Ordering::Relaxed), runs_unfinished: self.unfinished.load(Ordering::Relaxed) }
+    }
+}
+
+impl Live {
+    pub(super) fn new(published: Arc<Published>) -> Self {
+        Self { stale: true, published, ..Self::default() }
+    }
+
+    /// Reads what is kept here, where that has not been done or was undone.
+    pub(super) fn refresh(&mut self, db: &Db) -> rusqlite::Result<()> {
+        if !self.stale {
+            return Ok(());
+        }
+        self.running.clear();
+        self.running_by_job.clear();
+        self.jobs = Jobs::default();
+        self.tenants.clear();
+        let tally = db.query_opt("SELECT jobs, unfinished, tokens FROM tally", (), |row| {
+            let [jobs, unfinished, tokens] = [row.get::<_, Count>(0)?.0, row.get::<_, Count>(1)?.0, row.get::<_, Count>(2)?.0];
+            Ok(Tally { jobs, unfinished, next_token: tokens, tokens })
+        })?;
+        self.stored_tally = tally.unwrap_or_default();
+        self.tally = self.stored_tally;
+        let sql = format!(
+            "SELECT {RUN}, tenant.name, job.name, run.tenant, job.id, owner, token, lease_until \
+             FROM run JOIN job ON job.id = run.job JOIN tenant ON tenant.id = run.tenant WHERE run.state <> 3 AND run.state = 1"
+        );
+        let running = db.query_all(&sql, (), |row| {
+            let run = rows::read_run(row, rows::key(row, RUN_COLUMNS, RUN_COLUMNS + 1)?)?;
+            let lease = Lease { token: row.get::<_, Count>(RUN_COLUMNS + 5)?.0, until: row.get::<_, At>(RUN_COLUMNS + 6)?.0 };
+            let held = Held { owner: Owner(row.get(RUN_COLUMNS + 4)?), lease };
+            Ok(Running { run, tenant: row.get(RUN_COLUMNS + 2)?, job: row.get(RUN_COLUMNS + 3)?, held })
+        })?;
+        for mut running in running {
+            running.run.receipt = last_receipt(db, running.run.id)?;
+            self.start(running);
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.undo.clear();
+        self.stored_tally = self.tally;
+        self.published.jobs.store(self.tally.jobs, Ordering::Relaxed);
+        self.published.unfinished.store(self.tally.unfinished, Ordering::Relaxed);
+    }
+
+    pub(super) fn undone(&mut self) {
+        while let Some((job, held)) = self.undo.pop() {
+            match held {
+                Some(held) => self.leases.insert(job, held),
+                None => self.leases.remove(&job),
+            };
+        }
+        self.stale = true;
+    }
+
+    pub(super) fn write_tally(&mut self, db: &Db) -> rusqlite::Result<()> {
+        if self.tally.next_token > self.tally.tokens {
+            self.tally.tokens = self.tally.next_token + TOKENS_RESERVED;
+        }
+        let Tally { jobs, unfinished, tokens, .. } = self.tally;
+        let Tally { jobs: stored_jobs, unfinished: stored_unfinished, tokens: stored_tokens, .. } = self.stored_tally;
+        if (jobs, unfinished, tokens) != (stored_jobs, stored_unfinished, stored_tokens) {
+            db.execute("UPDATE tally SET jobs = ?, unfinished = ?, tokens = ?", (Count(jobs), Count(unfinished), Count(tokens)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn hold(&mut self, owner: &Owner, until: Timestamp) -> Held {
+        let token = self.tally.next_token;
+        self.tally.next_token += 1;
+        Held { owner: owner.clone(), lease: Lease { token, until } }
+    }
+
+    pub(super) fn lease(&self, job: i64) -> Option<&Held> {
+        self.leases.get(&job)
+    }
+
+    pub(super) fn leases(&self) -> impl Iterator<Item = (i64, &Held)> {
+        self.leases.iter().map(|(job, held)| (*job, held))
+    }
+
+    pub(super) fn set_lease(&mut self, job: i64, held: Option<Held>) {
+        let before = match held {
+            Some(held) => self.leases.insert(job, held),
+            None => self.leases.remove(&job),
+        };
+        self.undo.push((job, before));
+    }
+
+    pub(super) fn running(&self, run: RunId) -> Option<&Running> {
+        self.running.get(&run)
+    }
+
+    pub(super) fn running_mut(&mut self, run: RunId) -> Option<&mut Running> {
+        self.running.get_mut(&run)
+    }
+
+    pub(super) fn all_running(&self) -> impl Iterator<Item = &Running> {
+        self.running.values()
+    }
+
+    /// How many runs of a job are running.
+    pub(super) fn running_of(&self, job: i64) -> u32 {
+        self.running_by_job.get(&job).copied().unwrap_or(0)
+    }
+
+    pub(super) fn start(&mut self, running: Running) {
+        debug_assert_eq!(running.run.state, RunState::Running);
+        *self.running_by_job.entry(running.job).or_default() += 1;
+        self.running.insert(running.run.id, running);
+    }
+
+    pub(super) fn stop(&mut self, run: RunId) -> Option<Running> {
+        let stopped = self.running.remove(&run)?;
+        if let Some(running) = self.running_by_job.get_mut(&stopped.job) {
+            *running -= 1;
+            if *running == 0 {
+                self.running_by_job.remove(&stopped.job);
+            }
+        }
+        Some(stopped)
+    }
+
+    /// A job by its row; `None` where it is gone.
+    pub(super) fn job(&mut self, db: &Db, id: i64) -> rusqlite::Result<Option<&mut JobRow>> {
+        if !self.jobs.touch(id) {
+            match db.query_opt(&format!("SELECT {JOB} WHERE job.id = ?"), [id], rows::read_job)? {
+                Some(row) => self.jobs.put(row),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.jobs.young.get_mut(&id).map(|row| &mut **row))
+    }
+
+    pub(super) fn forget_job(&mut self, id: i64) {
+        self.jobs.young.remove(&id);
+        self.jobs.old.remove(&id);
+    }
+
+    /// The row of a job that exists.
+    pub(super) fn find_job(&mut self, db: &Db, key: &JobKey) -> rusqlite::Result<Option<i64>> {
+        let Some(tenant) = self.find_tenant(db, &key.tenant)? else { return Ok(None) };
+        db.query_opt("SELECT id FROM job WHERE tenant = ? AND name = ? AND removed = 0", (tenant, key.id.as_str()), |row| row.get(0))
+    }
+
+    pub(super) fn find_tenant(&mut self, db: &Db, tenant: &TenantId) -> rusqlite::Result<Option<i64>> {
+        if let Some(id) = self.tenants.get(tenant) {
+            return Ok(Some(*id));
+        }
+        let found = find_tenant(db, tenant)?;
+        if let Some(id) = found {
+            if self.tenants.len() >= TENANTS_MAX {
+                self.tenants.clear();
+            }
+            self.tenants.insert(tenant.clone(), id);
+        }
+        Ok(found)
+    }
+
+    /// A tenant's number, given at its first use.
+    pub(super) fn tenant(&mut self, db: &Db, tenant: &TenantId) -> rusqlite::Result<i64> {
+        match self.find_tenant(db, tenant)? {
+            Some(id) => Ok(id),
+            None => {
+                db.execute("INSERT INTO tenant (name) VALUES (?)", [tenant.as_str()])?;
+                Ok(db.connection.last_insert_rowid())
+            }
+        }
+    }
+}
+
+pub(super) fn find_tenant(db: &Db, tenant: &TenantId) -> rusqlite::Result<Option<i64>> {
+    db.query_opt("SELECT id FROM tenant WHERE name = ?", [tenant.as_str()], |row| row.get(0))
+}
+
+pub(super) fn last_receipt(db: &Db, run: RunId) -> rusqlite::Result<Option<crate::job::Receipt>> {
+    let sql = format!("SELECT {RECEIPT} FROM attempt WHERE run = ? ORDER BY number DESC LIMIT 1");
+    db.query_opt(&sql, params![run], |row| rows::read_receipt(row, 0))
+}
+
+/// Jobs that were touched lately, decoded: a definition is parsed when it is first needed, not at each of its runs. When
+/// the young are too many they become the old, and the old are forgotten.
+#[derive(Default)]
+struct Jobs {
+    young: HashMap<i64, Box<JobRow>>,
+    old: HashMap<i64, Box<JobRow>>,
+}
+
+impl Jobs {
+    /// True where the job is here; it is then among the young.
+    fn touch(&mut self, id: i64) -> bool {
+        if self.young.contains_key(&id) {
+            return true;
+        }
+        match self.old.remove(&id) {
+            Some(row) => {
+                self.insert(id, row);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn put(&mut self, row: JobRow) {
+        self.old.remove(&row.id);
+        self.insert(row.id, Box::new(row));
+    }
+
+    fn insert(&mut self, id: i64, row: Box<JobRow>) {
+        if self.young.len() >= JOBS_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, row);
+    }
+}

@@ -1,0 +1,429 @@
+//! Runs: added, claimed, renewed, finished, cancelled.
+//!
+//! A waiting run either has its turn (it stands in the index that claims read) or is held back, because its job runs as
+//! many as it may. A run is held back when it is made, or when a claim comes upon it, once; each run of the job that
+//! stops running gives the turn to the best one held. So a claim never looks twice at what it cannot start, however
+//! many runs wait. What holds: a job with room for n more has at least its n best due runs, or all, in turn.
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use super::jobs::not_found;
+use super::live::{self, Held, Running};
+use super::rows::{self, At, Code, Count, Json, RUN, RUN_COLUMNS, Text, at};
+use super::writer::{Done, Writer};
+use crate::job::{Attempt, Cause, JobKey, Pause, Run, RunId, RunResult, RunState, TenantId};
+use crate::store::{AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
+
+/// Runs that one claim holds back at most; what is behind them is found by the next.
+const HELD_PER_CLAIM: usize = 10_000;
+/// Waiting runs of jobs without room that `next_due` passes over at most, of each priority.
+const PASSED_OVER: usize = 1_000;
+
+/// A waiting run that may be claimed, as it is found.
+struct Ready {
+    tenant: i64,
+    id: RunId,
+    job: i64,
+    /// Where it and its job can be read.
+    run: Option<Run>,
+}
+
+impl Writer {
+    pub(super) fn add_run(&mut self, run: &Run) -> Done<Run> {
+        let job = self.live.find_job(&self.db, &run.job)?.ok_or_else(|| not_found(&run.job))?;
+        self.insert_run(job, run)?;
+        Ok(run.clone())
+    }
+
+    /// Adds a run. False where the firing has one already, or the id is taken.
+    pub(super) fn insert_run(&mut self, job: i64, run: &Run) -> Done<bool> {
+        let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
+        let held_back = run.start_at <= run.created_at && self.room(job)? == 0;
+        let inserted = self.db.execute(
+            "INSERT INTO run (tenant, id, job, scheduled_at, firing, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            params![
+                tenant,
+                run.id,
+                job,
+                At(run.scheduled_at),
+                (run.cause == Cause::Scheduled).then_some(1),
+                At(run.start_at),
+                at(run.start_deadline),
+                run.priority,
+                Code(run.state),
+                !held_back,
+                Text(&run.component),
+                run.args.as_ref().map(Json),
+                run.attempt,
+                run.lost_attempts,
+                At(run.created_at)
+            ],
+        )?;
+        self.live.tally.unfinished += inserted as u64;
+        Ok(inserted > 0)
+    }
+
+    /// Writes what changes of a run in its life.
+    fn put_run(&self, run: &Run, tenant: i64, held: Option<&Held>) -> Done<()> {
+        let waiting = matches!(run.state, RunState::Queued | RunState::WaitingRetry);
+        self.db.execute(
+            "UPDATE run SET start_at = ?, state = ?, turn = ?, attempt = ?, lost = ?, started_at = ?, ended_at = ?, outcome = ?, cancel = ?, error = ?, \
+             owner = ?, token = ?, lease_until = ? WHERE tenant = ? AND id = ?",
+            params![
+                At(run.start_at),
+                Code(run.state),
+                waiting.then_some(1),
+                run.attempt,
+                run.lost_attempts,
+                at(run.started_at),
+                at(run.ended_at),
+                run.outcome.map(Code),
+                run.cancel_requested,
+                run.error.as_ref().map(Json),
+                held.map(|held| &*held.owner.0),
+                held.map(|held| Count(held.lease.token)),
+                held.map(|held| At(held.lease.until)),
+                tenant,
+                run.id
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// How many runs of a job may start beside those that run; of one that is gone or cannot be read, none.
+    fn room(&mut self, job: i64) -> Done<u32> {
+        let running = self.live.running_of(job);
+        Ok(match self.live.job(&self.db, job)? {
+            Some(row) if row.unreadable.is_none() => row.job.spec.running_max().map_or(u32::MAX, |most| most.saturating_sub(running)),
+            _ => 0,
+        })
+    }
+
+    /// Gives the turn to the best runs held back of a job: `n` of them, as far as there is room.
+    pub(super) fn give_turns(&mut self, job: i64, n: u32) -> Done<()> {
+        let room = self.room(job)?.min(n);
+        if room > 0 {
+            self.db.execute(
+                "UPDATE run SET turn = 1 WHERE (tenant, id) IN \
+                 (SELECT tenant, id FROM run WHERE job = ? AND turn = 0 ORDER BY priority DESC, start_at, id LIMIT ?)",
+                params![job, room],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn claim_runs(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<ClaimedRun>> {
+        let mut claimed = Vec::new();
+        let mut held_back = 0;
+        let mut above = i64::MAX;
+        while let Some(priority) = self.priority_below(above)? {
+            above = priority;
+            loop {
+                let wanted = max - claimed.len();
+                let ready = self.ready(priority, now, wanted)?;
+                let found = ready.len();
+                for ready in ready {
+                    match self.claim(ready, owner, now, until)? {
+                        Some(run) => claimed.push(run),
+                        None => held_back += 1,
+                    }
+                }
+                if claimed.len() == max || held_back >= HELD_PER_CLAIM {
+                    return Ok(claimed);
+                }
+                if found < wanted {
+                    break;
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// The highest priority below another that a run in turn has.
+    fn priority_below(&self, above: i64) -> Done<Option<i64>> {
+        let sql = "SELECT priority FROM run WHERE turn = 1 AND priority < ? ORDER BY priority DESC LIMIT 1";
+        Ok(self.db.query_opt(sql, [above], |row| row.get(0))?)
+    }
+
+    fn ready(&mut self, priority: i64, now: Timestamp, max: usize) -> Done<Vec<Ready>> {
+        let Self { db, live } = self;
+        let sql = format!("SELECT {RUN}, run.tenant, run.job FROM run WHERE turn = 1 AND priority = ? AND start_at <= ? ORDER BY start_at, id LIMIT ?");
+        let mut statement = db.statement(&sql)?;
+        let mut rows = statement.query(params![priority, At(now), Count(max as u64)])?;
+        let mut ready = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (tenant, id, job) = (row.get(RUN_COLUMNS)?, row.get(0)?, row.get(RUN_COLUMNS + 1)?);
+            let run = match live.job(db, job)? {
+                Some(known) if known.unreadable.is_none() => match rows::read_run(row, known.job.key.clone()) {
+                    Ok(run) => Some(run),
+                    Err(error) => {
+                        tracing::error!(run = %id, %error, "a run cannot be read; it is held back");
+                        None
+                    }
+                },
+                _ => None,
+            };
+            ready.push(Ready { tenant, id, job, run });
+        }
+        Ok(ready)
+    }
+
+    /// Starts a run, or holds it back.
+    fn claim(&mut self, ready: Ready, owner: &Owner, now: Timestamp, until: Timestamp) -> Done<Option<ClaimedRun>> {
+        let Ready { tenant, id, job, run } = ready;
+        let room = self.room(job)?;
+        let Some(mut run) = run.filter(|_| room > 0) else {
+            self.db.execute("UPDATE run SET turn = 0 WHERE tenant = ? AND id = ?", params![tenant, id])?;
+            return Ok(None);
+        };
+        if run.attempt > 0 {
+            run.receipt = live::last_receipt(&self.db, id)?;
+        }
+        apply::start(&mut run, now);
+        let held = self.live.hold(owner, until);
+        self.hold_run(Running { run, tenant, job, held })
+    }
+
+    /// Writes a running run with its new lease. `None` where its job is gone.
+    fn hold_run(&mut self, running: Running) -> Done<Option<ClaimedRun>> {
+        let Some(job) = self.live.job(&self.db, running.job)?.map(|row| row.job.clone()) else { return Ok(None) };
+        self.put_run(&running.run, running.tenant, Some(&running.held))?;
+        let claimed = ClaimedRun { run: running.run.clone(), job, lease: running.held.lease };
+        self.live.start(running);
+        Ok(Some(claimed))
+    }
+
+    /// The soonest start of a run that its job has room for.
+    pub(super) fn next_run(&mut self) -> Done<Option<Timestamp>> {
+        let mut soonest: Option<Timestamp> = None;
+        let mut above = i64::MAX;
+        while let Some(priority) = self.priority_below(above)? {
+            above = priority;
+            let Self { db, live } = self;
+            let mut statement = db.statement("SELECT start_at, job FROM run WHERE turn = 1 AND priority = ? ORDER BY start_at")?;
+            let mut rows = statement.query([priority])?;
+            let mut passed_over = 0;
+            while let Some(row) = rows.next()? {
+                let (start_at, job) = (row.get::<_, At>(0)?.0, row.get(1)?);
+                let running = live.running_of(job);
+                let full = running > 0 && live.job(db, job)?.is_some_and(|row| row.job.spec.running_max().is_some_and(|most| running >= most));
+                // Past the bound, the answer may be too soon, which costs its caller a look.
+                if !full || passed_over >= PASSED_OVER {
+                    soonest = Some(soonest.map_or(start_at, |soonest| soonest.min(start_at)));
+                    break;
+                }
+                passed_over += 1;
+            }
+        }
+        Ok(soonest)
+    }
+
+    pub(super) fn renew_runs(&mut self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Done<Renewed> {
+        let Self { db, live } = self;
+        let mut renewed = Renewed::default();
+        for &(id, token) in runs {
+            match live.running_mut(id).filter(|running| running.held.lease.token == token && running.held.owner == *owner) {
+                None => renewed.lost.push(id),
+                Some(running) => {
+                    running.held.lease.until = until;
+                    db.execute("UPDATE run SET lease_until = ? WHERE tenant = ? AND id = ?", params![At(until), running.tenant, id])?;
+                    renewed.cancel.extend(running.run.cancel_requested.clone().map(|reason| (id, reason)));
+                }
+            }
+        }
+        Ok(renewed)
+    }
+
+    pub(super) fn finish_attempts(&mut self, ends: &[AttemptEnd]) -> Done<Vec<Fenced>> {
+        ends.iter().map(|end| self.finish_attempt(end)).collect()
+    }
+
+    fn finish_attempt(&mut self, end: &AttemptEnd) -> Done<Fenced> {
+        let AttemptEnd { run: id, token, attempt, settled, pause_job, now } = end;
+        if self.live.running(*id).is_none_or(|running| running.held.lease.token != *token) {
+            return Ok(Fenced::LeaseLost);
+        }
+        let Some(Running { mut run, tenant, job, .. }) = self.live.stop(*id) else { return Ok(Fenced::LeaseLost) };
+        if let Settled::Missed(skip) = settled {
+            self.delete_run(tenant, *id)?;
+            self.live.tally.unfinished -= 1;
+            self.record_skip(job, &run.job, skip)?;
+        } else {
+            if let Some(attempt) = attempt {
+                self.insert_attempt(*id, attempt)?;
+            }
+            let job_exists = self.live.job(&self.db, job)?.is_some();
+            apply::settle(&mut run, attempt.as_ref(), settled, job_exists, *now);
+            self.put_run(&run, tenant, None)?;
+            self.remember(job, &run, pause_job.as_ref())?;
+        }
+        self.give_turns(job, 1)?;
+        Ok(Fenced::Done)
+    }
+
+    /// What a job keeps of an attempt of its that ended.
+    fn remember(&mut self, id: i64, run: &Run, pause: Option<&Pause>) -> Done<()> {
+        if run.state == RunState::Ended {
+            self.count_ended(id)?;
+            let Self { db, live } = self;
+            let Some(row) = live.job(db, id)? else { return Ok(()) };
+            let job = &mut row.job;
+            apply::remember(job, run);
+            db.execute(
+                "UPDATE job SET last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ?",
+                params![job.last_outcome.map(Code), at(job.last_run_at), job.failures_in_row, id],
+            )?;
+        }
+        let Self { db, live } = self;
+        let Some(row) = live.job(db, id)? else { return Ok(()) };
+        if let Some(pause) = pause
+            && apply::pause(&mut row.job, pause.clone())
+        {
+            db.execute("UPDATE job SET pause = ?, wake_at = ? WHERE id = ?", params![Json(pause), at(row.job.wake_at), id])?;
+            live.set_lease(id, None);
+        }
+        Ok(())
+    }
+
+    fn count_ended(&mut self, job: i64) -> Done<()> {
+        let sql = "UPDATE job SET ended = ended + 1 WHERE id = ? RETURNING ended";
+        let ended = self.db.query_opt(sql, [job], |row| row.get::<_, Count>(0))?.map_or(0, |ended| ended.0);
+        self.live.tally.unfinished -= 1;
+        if ended > self.live.runs_kept {
+            self.live.surplus.insert(job);
+        }
+        Ok(())
+    }
+
+    fn insert_attempt(&self, run: RunId, attempt: &Attempt) -> Done<()> {
+        let Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log } = attempt;
+        let (kind, bytes) = match result {
+            None => (None, Vec::new()),
+            Some(RunResult::Text(bytes)) => (Some(0), bytes.clone()),
+            Some(RunResult::Value(value)) => (Some(1), value.to_string().into_bytes()),
+        };
+        let by = &receipt.host_calls_by_interface;
+        self.db.execute(
+            "INSERT OR REPLACE INTO attempt (run, number, started_at, ended_at, outcome, exit_code, error, result, fuel_used, fuel_limit, memory_peak_bytes, \
+             memory_limit_bytes, cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                run,
+                number,
+                At(*started_at),
+                At(*ended_at),
+                Code(*outcome),
+                exit_code,
+                error.as_ref().map(Json),
+                kind,
+                receipt.fuel_used.cast_signed(),
+                receipt.fuel_limit.cast_signed(),
+                receipt.memory_peak_bytes.cast_signed(),
+                receipt.memory_limit_bytes.cast_signed(),
+                receipt.cpu_us.cast_signed(),
+                receipt.wall_us.cast_signed(),
+                receipt.instantiate_us.cast_signed(),
+                receipt.queue_us.cast_signed(),
+                receipt.host_calls.cast_signed(),
+                (!by.is_empty()).then_some(Json(by)),
+                receipt.log_bytes.cast_signed(),
+                receipt.log_bytes_dropped.cast_signed(),
+                receipt.result_bytes.cast_signed(),
+                rows::digest_column(&receipt.digest),
+                receipt.node
+            ],
+        )?;
+        if !bytes.is_empty() || !log.is_empty() || log.dropped > 0 {
+            self.db.execute(
+                "INSERT OR REPLACE INTO output (run, number, result, log_head, log_dropped, log_tail) VALUES (?, ?, ?, ?, ?, ?)",
+                params![run, number, bytes, log.head, Count(log.dropped), log.tail],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn claim_lost(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<ClaimedRun>> {
+        let lost = self.live.all_running().map(|running| (running.held.lease.until, running.run.id)).filter(|(end, _)| *end <= now);
+        let mut lost: Vec<_> = lost.collect();
+        lost.sort_unstable();
+        lost.truncate(max);
+        let mut claimed = Vec::new();
+        for (_, id) in lost {
+            let Some(mut running) = self.live.stop(id) else { continue };
+            running.held = self.live.hold(owner, until);
+            match self.hold_run(running.clone())? {
+                Some(run) => claimed.push(run),
+                None => {
+                    apply::lose(&mut running.run, now);
+                    self.put_run(&running.run, running.tenant, None)?;
+                    self.remember(running.job, &running.run, None)?;
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
+    pub(super) fn end_other_leases(&mut self, owner: &Owner, now: Timestamp) -> Done<u64> {
+        let ends = |held: &Held| held.owner != *owner && held.lease.until > now;
+        let runs: Vec<RunId> = self.live.all_running().filter(|running| ends(&running.held)).map(|running| running.run.id).collect();
+        let jobs: Vec<(i64, Held)> = self.live.leases().filter(|(_, held)| ends(held)).map(|(job, held)| (job, held.clone())).collect();
+        let ended = (runs.len() + jobs.len()) as u64;
+        for id in runs {
+            if let Some(running) = self.live.running_mut(id) {
+                running.held.lease.until = now;
+                self.db.execute("UPDATE run SET lease_until = ? WHERE tenant = ? AND id = ?", params![At(now), running.tenant, id])?;
+            }
+        }
+        for (job, mut held) in jobs {
+            held.lease.until = now;
+            self.live.set_lease(job, Some(held));
+        }
+        Ok(ended)
+    }
+
+    pub(super) fn cancel_run(&mut self, tenant: &TenantId, id: RunId, reason: &str, now: Timestamp) -> Done<CancelFound> {
+        let number = self.live.find_tenant(&self.db, tenant)?.ok_or_else(|| no_run(id))?;
+        let Self { db, live } = self;
+        if let Some(running) = live.running_mut(id).filter(|running| running.tenant == number) {
+            if running.run.cancel_requested.is_none() {
+                running.run.cancel_requested = Some(reason.to_owned());
+                db.execute("UPDATE run SET cancel = ? WHERE tenant = ? AND id = ?", params![reason, number, id])?;
+            }
+            return Ok(CancelFound::Requested);
+        }
+        let sql = "SELECT run.state, job.id FROM run JOIN job ON job.id = run.job WHERE run.tenant = ? AND run.id = ?";
+        match db.query_opt(sql, params![number, id], |row| Ok((row.get::<_, Code<RunState>>(0)?.0, row.get(1)?)))? {
+            None => Err(no_run(id).into()),
+            Some((RunState::Ended | RunState::Running, _)) => Ok(CancelFound::AlreadyEnded),
+            Some((RunState::Queued | RunState::WaitingRetry, job)) => {
+                self.end_waiting(job, tenant, id, reason, now)?;
+                Ok(CancelFound::Ended)
+            }
+        }
+    }
+
+    /// Ends a waiting run as cancelled.
+    pub(super) fn end_waiting(&mut self, job: i64, tenant: &TenantId, id: RunId, reason: &str, now: Timestamp) -> Done<()> {
+        let number = self.live.tenant(&self.db, tenant)?;
+        let sql = format!("SELECT {RUN}, job.name FROM run JOIN job ON job.id = run.job WHERE run.tenant = ? AND run.id = ?");
+        let read = |row: &rusqlite::Row<'_>| rows::read_run(row, JobKey { tenant: tenant.clone(), id: row.get::<_, Text<_>>(RUN_COLUMNS)?.0 });
+        let Some(mut run) = self.db.query_opt(&sql, params![number, id], read)? else { return Ok(()) };
+        apply::cancel(&mut run, reason, now);
+        self.put_run(&run, number, None)?;
+        self.count_ended(job)?;
+        self.give_turns(job, 1)
+    }
+
+    pub(super) fn delete_run(&self, tenant: i64, id: RunId) -> Done<()> {
+        self.db.execute("DELETE FROM output WHERE run = ?", params![id])?;
+        self.db.execute("DELETE FROM attempt WHERE run = ?", params![id])?;
+        self.db.execute("DELETE FROM run WHERE tenant = ? AND id = ?", params![tenant, id])?;
+        Ok(())
+    }
+}
+
+pub(super) fn no_run(id: RunId) -> StoreError {
+    StoreError::NotFound { what: format!("run {id}") }
+}
