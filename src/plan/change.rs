@@ -6,6 +6,7 @@ use crate::job::{Job, JobKey, JobSpec, JobState, Pause, SkipReason, Skipped};
 use crate::trigger::{Salt, Trigger};
 
 use super::fire::{before, skipped};
+use super::open::Open;
 
 /// A new job. `trigger` is `spec`'s, compiled with `now` as its anchor.
 pub fn create(key: JobKey, spec: JobSpec, trigger: &Trigger, now: Timestamp) -> Job {
@@ -64,7 +65,7 @@ pub fn resume(job: &Job, trigger: &Trigger, from_missed: bool, now: Timestamp) -
     let mut resumed = Job { pause: None, failures_in_row: 0, updated_at: now, ..job.clone() };
     let mut owed = None;
     if let Some(first) = job.next_fire.filter(|&first| first <= now && !from_missed && job.pause.is_some()) {
-        owed = Some(skipped(trigger, SkipReason::Paused, job.pause.as_ref().and_then(|p| p.reason.clone()), first, now, now));
+        owed = Some(skipped(&Open::always(trigger), SkipReason::Paused, job.pause.as_ref().and_then(|p| p.reason.clone()), first, now, now));
         resumed.next_fire = trigger.next_after(now);
         if resumed.next_fire.is_none() {
             resumed.state = JobState::Finished;
@@ -86,7 +87,7 @@ fn owed(job: &Job, trigger: Option<&Trigger>, why: &str, now: Timestamp) -> Opti
     let reason = if job.pause.is_some() { SkipReason::Paused } else { SkipReason::Missed };
     let detail = Some(why.to_owned());
     Some(match trigger {
-        Some(trigger) => skipped(trigger, reason, detail, first, now, now),
+        Some(trigger) => skipped(&Open::always(trigger), reason, detail, first, now, now),
         None => Skipped { reason, detail, count: 1, exact: false, first, last: first, recorded_at: now },
     })
 }

@@ -6,13 +6,16 @@
 //! next_fire ────────── edge ─────────────────── newest ── now
 //!   past the grace: missed │ within it: coalesce picks       then overlap: run, wait, replace, or skip
 //! ```
+//! What falls into one of the job's calendars is taken out first, and recorded with the calendar's name.
 //! Ranges are counted by the trigger's arithmetic, not enumerated: a 1-second job down for a month is three records.
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::job::{Cause, Coalesce, Job, JobState, Overlap, Pause, Run, RunId, RunState, SkipReason, Skipped};
-use crate::trigger::{Salt, Trigger, jitter_offset};
+use crate::trigger::{Excluded, Salt, Trigger, jitter_offset};
+
+use super::open::{self, Open};
 
 /// Runs of a job with `overlap = "allow"` that may wait for their turn; past it a firing is recorded as skipped.
 const ALLOW_WAITING_MAX: u64 = 1_000;
@@ -25,6 +28,8 @@ const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 pub struct Due<'a> {
     pub job: &'a Job,
     pub trigger: &'a Trigger,
+    /// The exclusion calendars that it refers to, by name.
+    pub calendars: &'a [(String, Excluded)],
     /// Its unfinished runs, oldest first.
     pub unfinished: &'a [RunId],
     /// How many there are in all (at least as many as are listed).
@@ -62,7 +67,7 @@ pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
             Some(until) if until <= now => {
                 firing.pause = None;
                 if let Some(paused) = first.filter(|&t| t <= until) {
-                    firing.steps.push(Step::Skip(skipped(trigger, SkipReason::Paused, pause.reason.clone(), paused, until, now)));
+                    firing.steps.push(Step::Skip(skipped(&Open::always(trigger), SkipReason::Paused, pause.reason.clone(), paused, until, now)));
                     first = trigger.next_after(until);
                 }
             }
@@ -74,8 +79,10 @@ pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
     }
 
     if let Some(first) = first.filter(|&t| t <= now) {
-        let chosen = choose(due, first, now, &mut firing.steps);
-        overlap(due, chosen, now, &mut firing);
+        let (open, skips) = open::open(trigger, due.calendars, first, now);
+        firing.steps.extend(skips.into_iter().map(Step::Skip));
+        let chosen = open.next_after(before(first)).filter(|&t| t <= now).map_or_else(Vec::new, |first| choose(due, &open, first, now, &mut firing.steps));
+        overlap(due, &open, chosen, now, &mut firing);
         firing.next_fire = trigger.next_after(now);
     } else {
         firing.next_fire = first;
@@ -93,16 +100,16 @@ pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
 }
 
 /// The instants that are to run, in order of time, by misfire grace and coalesce; the others are pushed as skips.
-fn choose(due: Due<'_>, first: Timestamp, now: Timestamp, steps: &mut Vec<Step>) -> Vec<Timestamp> {
-    let Due { job, trigger, .. } = due;
+fn choose(due: Due<'_>, open: &Open<'_>, first: Timestamp, now: Timestamp, steps: &mut Vec<Step>) -> Vec<Timestamp> {
+    let Due { job, .. } = due;
     let spec = &job.spec;
-    let mut skip = |reason, detail: Option<&str>, first, last| steps.push(Step::Skip(skipped(trigger, reason, detail.map(str::to_owned), first, last, now)));
+    let mut skip = |reason, detail: Option<&str>, first, last| steps.push(Step::Skip(skipped(open, reason, detail.map(str::to_owned), first, last, now)));
 
     // The earliest instant that is still within its grace.
     let in_time = match grace(job) {
         Some(grace) => {
             let edge = now.saturating_sub(spec.jitter.saturating_add(grace)).unwrap_or(Timestamp::MIN);
-            let in_time = if first >= edge { Some(first) } else { trigger.next_after(before(edge)).filter(|&t| t <= now) };
+            let in_time = if first >= edge { Some(first) } else { open.next_after(before(edge)).filter(|&t| t <= now) };
             if first < edge {
                 skip(SkipReason::Missed, Some("later than its misfire grace"), first, in_time.map_or(now, before));
             }
@@ -112,7 +119,7 @@ fn choose(due: Due<'_>, first: Timestamp, now: Timestamp, steps: &mut Vec<Step>)
     };
     let Some(in_time) = in_time else { return Vec::new() };
     // A trigger that contradicts itself loses nothing: the instant it named is run.
-    let newest = trigger.last_at_or_before(now).filter(|&t| t >= in_time).unwrap_or(in_time);
+    let newest = open.last_at_or_before(now).filter(|&t| t >= in_time).unwrap_or(in_time);
 
     match spec.coalesce {
         Coalesce::Latest => {
@@ -123,7 +130,7 @@ fn choose(due: Due<'_>, first: Timestamp, now: Timestamp, steps: &mut Vec<Step>)
         }
         Coalesce::Earliest => {
             if in_time < newest {
-                skip(SkipReason::Coalesced, Some("an earlier firing ran for it"), trigger.next_after(in_time).unwrap_or(newest), newest);
+                skip(SkipReason::Coalesced, Some("an earlier firing ran for it"), open.next_after(in_time).unwrap_or(newest), newest);
             }
             vec![in_time]
         }
@@ -132,7 +139,7 @@ fn choose(due: Due<'_>, first: Timestamp, now: Timestamp, steps: &mut Vec<Step>)
             let mut chosen = vec![newest];
             let mut oldest = newest;
             while chosen.len() < most && oldest > in_time {
-                match trigger.last_at_or_before(before(oldest)).filter(|&t| t >= in_time && t < oldest) {
+                match open.last_at_or_before(before(oldest)).filter(|&t| t >= in_time && t < oldest) {
                     Some(t) => {
                         chosen.push(t);
                         oldest = t;
@@ -150,8 +157,8 @@ fn choose(due: Due<'_>, first: Timestamp, now: Timestamp, steps: &mut Vec<Step>)
 }
 
 /// Turns the chosen instants into runs as far as the job's unfinished runs allow.
-fn overlap(due: Due<'_>, mut chosen: Vec<Timestamp>, now: Timestamp, firing: &mut Firing) {
-    let Due { job, trigger, unfinished, unfinished_count } = due;
+fn overlap(due: Due<'_>, open: &Open<'_>, mut chosen: Vec<Timestamp>, now: Timestamp, firing: &mut Firing) {
+    let Due { job, unfinished, unfinished_count, .. } = due;
     let spec = &job.spec;
     let running_max = spec.running_max().map_or(u64::MAX, u64::from);
     let room = match spec.overlap {
@@ -164,7 +171,7 @@ fn overlap(due: Due<'_>, mut chosen: Vec<Timestamp>, now: Timestamp, firing: &mu
             if let Some(last) = chosen.pop() {
                 if let Some(&first) = chosen.first() {
                     firing.steps.push(Step::Skip(skipped(
-                        trigger,
+                        open,
                         SkipReason::Coalesced,
                         Some("a later firing replaced it".to_owned()),
                         first,
@@ -188,7 +195,7 @@ fn overlap(due: Due<'_>, mut chosen: Vec<Timestamp>, now: Timestamp, firing: &mu
             (Overlap::Queue, _) => format!("the queue was full (queue_max = {})", spec.queue_max),
             _ => "too many runs were waiting".to_owned(),
         };
-        let mut skip = skipped(trigger, SkipReason::Skipped, Some(detail), first, last, now);
+        let mut skip = skipped(open, SkipReason::Skipped, Some(detail), first, last, now);
         // The chosen instants were enumerated, so their number is known whatever lies between them.
         (skip.count, skip.exact) = ((chosen.len() - runs) as u64, true);
         firing.steps.push(Step::Skip(skip));
@@ -250,9 +257,9 @@ pub(super) fn before(t: Timestamp) -> Timestamp {
     t.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(t)
 }
 
-/// The record of the trigger's instants from `first` to `last`, both inclusive; `first` is one of them, `last` need not be.
-pub(super) fn skipped(trigger: &Trigger, reason: SkipReason, detail: Option<String>, first: Timestamp, last: Timestamp, now: Timestamp) -> Skipped {
-    let count = trigger.count_between(before(first), last);
-    let last = trigger.last_at_or_before(last).filter(|&t| t >= first).unwrap_or(first);
+/// The record of the instants from `first` to `last`, both inclusive; `first` is one of them, `last` need not be.
+pub(super) fn skipped(open: &Open<'_>, reason: SkipReason, detail: Option<String>, first: Timestamp, last: Timestamp, now: Timestamp) -> Skipped {
+    let count = open.count_between(before(first), last);
+    let last = open.last_at_or_before(last).filter(|&t| t >= first).unwrap_or(first);
     Skipped { reason, detail, count: count.n.max(1), exact: count.exact, first, last, recorded_at: now }
 }

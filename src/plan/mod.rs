@@ -8,6 +8,7 @@
 
 mod change;
 mod fire;
+mod open;
 mod settle;
 #[cfg(test)]
 mod tests;

@@ -117,7 +117,7 @@ impl Steps {
             }
         };
         let unfinished: Vec<_> = unfinished.iter().map(|u| u.run).collect();
-        let firing = plan::fire(Due { job: &job, trigger: &trigger, unfinished: &unfinished, unfinished_count }, now);
+        let firing = plan::fire(Due { job: &job, trigger: &trigger, calendars: &[], unfinished: &unfinished, unfinished_count }, now);
         let step = |step| match step {
             plan::Step::Run(run) => FiringStep::Run(run),
             plan::Step::Skip(skip) => FiringStep::Skip(skip),

@@ -13,6 +13,7 @@ mod cron;
 mod duration;
 mod error;
 mod every;
+mod exclusions;
 mod gregorian;
 mod spec;
 mod wall;
@@ -30,6 +31,7 @@ use wall::Rule;
 
 pub use duration::parse_duration;
 pub use error::{Span, TriggerError};
+pub use exclusions::{Excluded, Exclusion, Exclusions, Stretch};
 pub use spec::{AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, Dialect, EverySpec, FieldsSpec, First, MonthDay, NamedFields, Period, TriggerSpec};
 pub use wall::DstGap;
 pub use zone::{parse_instant, parse_timezone};
