@@ -28,6 +28,8 @@ use super::{Inner, Phase};
 
 /// The longest sleep without a look at the store.
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(10);
+/// The wait between two looks while every slot is taken.
+const FULL_LOOK: SignedDuration = SignedDuration::from_millis(50);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_millis(500);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -88,16 +90,18 @@ impl Driver {
     async fn sleep(&self) {
         let Inner { store, clock, wake, .. } = &*self.inner;
         let due = match store.next_due().await {
-            // With every slot taken, what is due waits for an attempt to end, which wakes us.
-            Ok(due) if self.free_slots() > 0 => due,
-            Ok(_) => None,
+            Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "the store failed; trying again");
                 tokio::time::sleep(STORE_WAIT).await;
                 return;
             }
         };
-        let until = plan::wake(due, clock.now(), LONGEST_SLEEP);
+        let now = clock.now();
+        // With every slot taken, a run that is due waits for an attempt to end, which wakes us; jobs that come due meanwhile
+        // are looked at often enough.
+        let due = due.map(|due| if self.free_slots() == 0 { due.max(now.saturating_add(FULL_LOOK).unwrap_or(now)) } else { due });
+        let until = plan::wake(due, now, LONGEST_SLEEP);
         tokio::select! {
             () = clock.sleep_until(until) => {}
             () = wake.notified() => {}

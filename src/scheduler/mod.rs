@@ -247,6 +247,11 @@ impl Scheduler {
         Ok(self.inner.store.counts().await?)
     }
 
+    /// Whether `shutdown` was called: nothing new is started.
+    pub fn is_shutting_down(&self) -> bool {
+        *self.inner.phase.borrow() != Phase::Running
+    }
+
     /// Starts nothing new, waits for the attempts that are going, at most `drain`, then cancels them and records that.
     /// Returns when the last outcome is stored. Calling it again with a shorter time shortens the wait.
     pub async fn shutdown(&self, drain: Duration) {

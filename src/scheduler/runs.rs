@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::job::{Cause, Job, JobKey, JobSpec, Run, RunId, RunState, Skipped, TenantId};
 use crate::store::{CancelFound, StoreError};
 
-use super::{Event, EventKind, Page, PageRequest, Phase, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest};
+use super::{Event, EventKind, Page, PageRequest, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest};
 
 /// A waiter looks at the store this often besides following the events, which may lag or be another node's.
 const WAIT_LOOK: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ impl Scheduler {
     /// Makes a run on demand: it starts as soon as a slot and the job's `max_running` allow, paused or not.
     pub async fn trigger(&self, key: &JobKey, request: TriggerRequest) -> Result<Run, SchedulerError> {
         let inner = &self.inner;
-        if *inner.phase.borrow() != Phase::Running {
+        if self.is_shutting_down() {
             return Err(SchedulerError::ShuttingDown);
         }
         let job = inner.store.job(key).await?;

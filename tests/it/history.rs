@@ -19,7 +19,7 @@ use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Run, RunId, 
 use bellcage::scheduler::simulate::{Assumed, Simulation, SimulationOptions};
 use bellcage::scheduler::{EventKind, JobFilter, OnConflict, PageRequest, PauseRequest, ResumeFrom, RunFilter};
 
-use bellcage::store::{Memory, Store};
+use bellcage::store::{Memory, Sqlite, SqliteOptions, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -32,6 +32,15 @@ const T0: i64 = 1_800_000_000_500_000;
 fn histories_on_the_memory_store_lose_and_double_nothing() {
     for_each_seed(200, |seed| {
         let store = Arc::new(Memory::default());
+        block_on(History::new(store, seed).play());
+    });
+}
+
+#[test]
+fn histories_on_sqlite_lose_and_double_nothing() {
+    for_each_seed(12, |seed| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Arc::new(Sqlite::open(folder.path(), &SqliteOptions::default()).expect("a new store"));
         block_on(History::new(store, seed).play());
     });
 }

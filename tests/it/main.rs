@@ -4,4 +4,5 @@ mod architecture;
 mod component;
 mod history;
 mod sandbox;
+mod scheduler;
 mod support;

@@ -1,0 +1,225 @@
+//! The driver with a real executor, on a clock that is set by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellcage::clock::Manual;
+use bellcage::component::EngineSettings;
+use bellcage::component::cache::Cache;
+use bellcage::job::{Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::scheduler::{Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest};
+use bellcage::store::{Memory, Store};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::support::{cage, wat};
+
+/// A started scheduler, and the means to move its world.
+struct Rig {
+    scheduler: Scheduler,
+    store: Arc<Memory>,
+    clock: Manual,
+    events: broadcast::Receiver<Arc<Event>>,
+    _folder: tempfile::TempDir,
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).expect("in range")
+}
+
+fn tenant() -> TenantId {
+    TenantId::default()
+}
+
+fn key(id: &str) -> JobKey {
+    JobKey { tenant: tenant(), id: id.parse().expect("a job id") }
+}
+
+impl Rig {
+    /// At `at(0)`, with the components `tiny` and `spin`.
+    async fn new(slots: usize) -> Self {
+        Self::on(Arc::new(Memory::default()), slots).await
+    }
+
+    async fn on(store: Arc<Memory>, slots: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Manual::at(at(0));
+        let parts = Parts {
+            store: store.clone(),
+            executor: Arc::new(cage::pool(slots)),
+            compiler: cage::compiler(),
+            cache: Cache::open(folder.path(), &EngineSettings::default()).expect("a new cache"),
+            clock: Arc::new(clock.clone()),
+            options: Options::default(),
+        };
+        let scheduler = Scheduler::start(parts).await.expect("it starts");
+        let (_, events) = scheduler.events().subscribe(None);
+        for (name, bytes) in [("tiny", wat::tiny()), ("spin", wat::spin())] {
+            scheduler.push_component(&tenant(), &name.parse().expect("a name"), bytes).await.expect("it compiles");
+        }
+        Self { scheduler, store, clock, events, _folder: folder }
+    }
+
+    async fn add(&self, id: &str, fields: Value) -> Job {
+        let mut spec = json!({ "component": "tiny", "trigger": { "every": "10s" } });
+        spec.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        let spec: JobSpec = serde_json::from_value(spec).expect("a job");
+        self.scheduler.add_job(key(id), spec, OnConflict::Error).await.expect("a good job").job
+    }
+
+    /// The next event that `wanted` finds something in.
+    async fn next<T>(&mut self, wanted: impl Fn(&EventKind) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                match self.events.recv().await {
+                    Ok(event) => {
+                        if let Some(found) = wanted(&event.kind) {
+                            return found;
+                        }
+                    }
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => panic!("the scheduler is gone"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.expect("the event comes within a minute")
+    }
+
+    async fn started(&mut self) -> RunId {
+        self.next(|kind| if let EventKind::RunStarted { run, .. } = kind { Some(*run) } else { None }).await
+    }
+
+    async fn ended(&mut self) -> (RunId, Outcome) {
+        self.next(|kind| if let EventKind::RunEnded { run, outcome, .. } = kind { Some((*run, *outcome)) } else { None }).await
+    }
+
+    async fn run(&self, id: RunId) -> RunDetail {
+        self.scheduler.run(&tenant(), id).await.expect("the run is there")
+    }
+
+    async fn runs(&self) -> Vec<Run> {
+        self.scheduler.runs(&RunFilter::default(), PageRequest { after: None, limit: 1_000 }).await.expect("a list").items
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_comes_due_runs_its_component_and_moves_to_the_next_instant() {
+    let mut rig = Rig::new(4).await;
+    rig.add("nightly", json!({})).await;
+    rig.clock.set(at(10));
+    let (run, outcome) = rig.ended().await;
+    assert_eq!(outcome, Outcome::Succeeded);
+    let RunDetail { run, attempts, job, .. } = rig.run(run).await;
+    assert_eq!((run.state, run.scheduled_at, run.attempt, attempts.len()), (RunState::Ended, at(10), 1, 1));
+    assert!(attempts[0].receipt.fuel_used > 0 && attempts[0].receipt.digest.starts_with("sha256:"));
+    assert_eq!(job.expect("it is there").next_fire, Some(at(20)));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_stops_a_guest_that_spins() {
+    let mut rig = Rig::new(4).await;
+    rig.add("spinner", json!({ "component": "spin", "trigger": "manual" })).await;
+    rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made");
+    let run = rig.started().await;
+    rig.scheduler.cancel_run(&tenant(), run, "by hand").await.expect("it is there");
+    assert_eq!(rig.ended().await, (run, Outcome::Cancelled));
+    assert_eq!(rig.run(run).await.run.error.map(|e| e.code), Some("cancelled".to_owned()));
+}
+
+#[tokio::test]
+async fn a_later_firing_replaces_a_running_one_though_every_slot_is_taken() {
+    let mut rig = Rig::new(1).await;
+    rig.add("spinner", json!({ "component": "spin", "overlap": "cancel-running" })).await;
+    rig.clock.set(at(10));
+    let first = rig.started().await;
+    rig.clock.set(at(20));
+    assert_eq!(rig.ended().await, (first, Outcome::Cancelled));
+    let second = rig.started().await;
+    assert_eq!(rig.run(second).await.run.scheduled_at, at(20));
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_past_a_lease_does_not_start_a_run_twice() {
+    let mut rig = Rig::new(4).await;
+    rig.add("spinner", json!({ "component": "spin", "trigger": "manual" })).await;
+    rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made");
+    let run = rig.started().await;
+    rig.clock.set(at(3_600));
+    // Something else that runs shows that the driver has looked at the new time.
+    rig.add("nightly", json!({})).await;
+    rig.clock.set(at(3_620));
+    rig.ended().await;
+    assert_eq!(rig.run(run).await.run.attempt, 1);
+    rig.scheduler.cancel_run(&tenant(), run, "enough").await.expect("it is there");
+    assert_eq!(rig.ended().await, (run, Outcome::Cancelled), "its outcome is still accepted");
+}
+
+#[tokio::test]
+async fn shutdown_lets_attempts_end_and_starts_nothing_new() {
+    let mut rig = Rig::new(4).await;
+    rig.add("slow", json!({ "component": "spin", "trigger": "manual", "limits": { "timeout": "300ms" } })).await;
+    rig.add("nightly", json!({})).await;
+    rig.scheduler.trigger(&key("slow"), TriggerRequest::default()).await.expect("it is made");
+    let run = rig.started().await;
+    let scheduler = rig.scheduler.clone();
+    let shutdown = tokio::spawn(async move { scheduler.shutdown(Duration::from_secs(30)).await });
+    while !rig.scheduler.is_shutting_down() {
+        tokio::task::yield_now().await;
+    }
+    rig.clock.set(at(10));
+    shutdown.await.expect("it ends");
+    assert_eq!(rig.run(run).await.run.outcome, Some(Outcome::Timeout));
+    assert_eq!(rig.runs().await.len(), 1, "what came due meanwhile waits for the next server");
+    assert_eq!(rig.store.job(&key("nightly")).await.expect("it is there").next_fire, Some(at(10)));
+    assert!(matches!(rig.scheduler.trigger(&key("slow"), TriggerRequest::default()).await, Err(e) if e.code() == "shutting-down"));
+}
+
+#[tokio::test]
+async fn past_the_drain_time_attempts_are_cancelled_and_recorded() {
+    let mut rig = Rig::new(4).await;
+    rig.add("spinner", json!({ "component": "spin", "trigger": "manual" })).await;
+    rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made");
+    let run = rig.started().await;
+    rig.scheduler.shutdown(Duration::ZERO).await;
+    let detail = rig.run(run).await;
+    assert_eq!((detail.run.state, detail.run.outcome), (RunState::Ended, Some(Outcome::Cancelled)));
+}
+
+#[tokio::test]
+async fn what_a_dead_server_left_running_is_attempted_again_and_then_lost() {
+    let store = Arc::new(Memory::default());
+    let mut rig = Rig::on(store.clone(), 4).await;
+    rig.add("spinner", json!({ "component": "spin", "trigger": "manual", "limits": { "timeout": "1h" } })).await;
+    rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made");
+    let run = rig.started().await;
+    // The first server is still there, but nothing tells it: to the store it is dead once another one starts.
+    let mut second = Rig::on(store.clone(), 4).await;
+    assert_eq!(second.started().await, run);
+    assert_eq!(second.run(run).await.run.attempt, 2);
+    let mut third = Rig::on(store, 4).await;
+    assert_eq!(third.ended().await, (run, Outcome::Lost), "one lost attempt is free, the second is not");
+    for rig in [&rig, &second] {
+        rig.scheduler.shutdown(Duration::ZERO).await;
+    }
+    assert_eq!(third.run(run).await.run.outcome, Some(Outcome::Lost), "who comes back late changes nothing");
+}
+
+#[tokio::test]
+async fn a_run_whose_component_is_gone_is_refused_and_says_so() {
+    let mut rig = Rig::new(1).await;
+    rig.add("spinner", json!({ "component": "spin", "trigger": "manual" })).await;
+    rig.add("tidy", json!({ "trigger": "manual" })).await;
+    let spinning = rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made");
+    rig.started().await;
+    let waiting = rig.scheduler.trigger(&key("tidy"), TriggerRequest::default()).await.expect("it is made");
+    // The job moves on to another component, and nothing but the waiting run means the former one any more.
+    let spec = serde_json::from_value(json!({ "component": "spin", "trigger": "manual" })).expect("a job");
+    rig.scheduler.add_job(key("tidy"), spec, OnConflict::Replace).await.expect("a good job");
+    rig.scheduler.remove_component(&tenant(), &"tiny".parse().expect("a name"), None).await.expect("no job uses it");
+    rig.scheduler.cancel_run(&tenant(), spinning.id, "enough").await.expect("it is there");
+    assert_eq!(rig.ended().await, (spinning.id, Outcome::Cancelled));
+    assert_eq!(rig.ended().await, (waiting.id, Outcome::Refused));
+    let error = rig.run(waiting.id).await.run.error.expect("it says why");
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("component-not-uploaded", "component \"tiny\" is not uploaded"));
+}
