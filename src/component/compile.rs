@@ -29,7 +29,7 @@ use wasmtime::component::Component;
 use super::engine::{MEMORIES_MAX, TABLES_MAX};
 use super::error::CompileCap;
 use super::inspect::inspect;
-use super::{ComponentError, EngineSettings, Inspection, engine_config, upload};
+use super::{ComponentError, EngineSettings, Inspection, as_shown, engine_config, upload};
 use crate::job::bytes;
 
 /// The hidden subcommand of the binary that is the compile child. Whoever's `program` a compiler is must hand it to
@@ -39,6 +39,8 @@ pub const SUBCOMMAND: &str = "compile-component";
 /// Bytes of the child's verdict, and of whatever else it wrote before it died.
 const VERDICT_MAX: u64 = 16 << 20;
 const ENTRIES_MAX: usize = 1_000;
+/// Characters of what the validator says.
+const DETAIL_MAX: usize = 1_000;
 
 /// Where and with which caps components are compiled.
 #[derive(Clone, Debug)]
@@ -73,7 +75,8 @@ impl CompilerConfig {
     }
 }
 
-/// Compiles components, each in a child process of its own.
+/// Compiles components, each in a child process of its own. A child lives no longer than the thread that started it,
+/// which is a thread of the runtime that compilations are awaited on.
 pub struct Compiler {
     config: CompilerConfig,
     settings: EngineSettings,
@@ -186,7 +189,8 @@ pub fn child_main(check_imports: CheckImports) -> ExitCode {
         confine(&brief).map_err(|e| ComponentError::machine("cannot confine the compiler", e))?;
         compile(&brief, check_imports)
     });
-    let verdict = verdict.unwrap_or_else(|panic| Err(ComponentError::CompilerFailed { how: format!("it panicked: {}", panic_text(&*panic)) }));
+    let verdict =
+        verdict.unwrap_or_else(|panic| Err(ComponentError::CompilerFailed { how: format!("it panicked: {}", as_shown(panic_text(&*panic), DETAIL_MAX)) }));
     match serde_json::to_writer(std::io::stderr(), &verdict) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -260,7 +264,7 @@ fn refused(error: &wasmtime::Error, brief: &Brief) -> ComponentError {
     });
     match out_of_memory {
         true => ComponentError::OverCap { cap: CompileCap::Memory, limit: bytes::format(brief.memory) },
-        false => ComponentError::Invalid { detail: format!("{error:#}") },
+        false => ComponentError::Invalid { detail: as_shown(&format!("{error:#}"), DETAIL_MAX) },
     }
 }
 

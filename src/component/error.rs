@@ -124,3 +124,32 @@ fn quoted(names: &[String]) -> String {
         _ => format!("{} and {more} more", shown.join(", ")),
     }
 }
+
+/// Text from a component or its guest as it may be shown: no control characters, at most `max` characters of it.
+pub fn as_shown(text: &str, max: usize) -> String {
+    let mut escaped = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == max => {
+                escaped.push('…');
+                break;
+            }
+            // Also what reorders or hides text on a terminal.
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => escaped.extend(c.escape_unicode()),
+            c if c.is_control() => escaped.extend(c.escape_default()),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_a_guest_cannot_control_a_terminal() {
+        assert_eq!(as_shown("a\x1b[31m\nb\u{202e}", 100), "a\\u{1b}[31m\\nb\\u{202e}");
+        assert_eq!(as_shown("åäö", 2), "åä…");
+    }
+}

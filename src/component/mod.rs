@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::Digest;
 
 pub use engine::{EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
-pub use error::{CompileCap, ComponentError};
+pub use error::{CompileCap, ComponentError, as_shown};
 pub use inspect::{EntryInfo, EntryKind, Inspection, is_command_export};
 
 /// A compiled component: a file written by our own compiler, authenticated before it is mapped.

@@ -16,6 +16,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::limiter::{LimitHit, Refused};
 use super::signal::{Signal, Stop};
+use crate::component::as_shown;
 use crate::job::{Limits, Outcome, RunError, bytes, duration};
 
 /// Characters of a frame, and of a message, at most.
@@ -147,7 +148,7 @@ impl Ending {
         let above = usize::from(error.is::<WasmBacktrace>());
         let causes: Vec<_> = error.chain().skip(above).map(ToString::to_string).collect();
         let what = if instantiated { "trapped in a host call" } else { "could not be instantiated" };
-        let message = escape(&format!("{what}: {}", causes.join(": ")), MESSAGE_MAX);
+        let message = as_shown(&format!("{what}: {}", causes.join(": ")), MESSAGE_MAX);
         let mut ending = Self::new(Outcome::Trapped, "trap", message);
         if let Some(run_error) = &mut ending.error {
             run_error.trap = Some("host-error".to_owned());
@@ -219,27 +220,9 @@ fn backtrace(trace: &WasmBacktrace) -> Vec<String> {
                 let _ = write!(text, "func[{}]", frame.func_index());
             }
         }
-        escape(&text, FRAME_MAX)
+        as_shown(&text, FRAME_MAX)
     };
     trace.frames().iter().take(FRAMES_MAX).map(frame).collect()
-}
-
-/// Text from a guest as it may be shown: no control characters, no more than `max` characters.
-fn escape(text: &str, max: usize) -> String {
-    let mut escaped = String::new();
-    for (i, c) in text.chars().enumerate() {
-        match c {
-            _ if i == max => {
-                escaped.push('…');
-                break;
-            }
-            // Also what reorders or hides text on a terminal.
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => escaped.extend(c.escape_unicode()),
-            c if c.is_control() => escaped.extend(c.escape_default()),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -251,11 +234,5 @@ mod tests {
         assert_eq!(trap_name(Trap::UnreachableCodeReached), "unreachable");
         assert_eq!(trap_name(Trap::StackOverflow), "stack-overflow");
         assert_eq!(trap_name(Trap::IntegerDivisionByZero), "integer-division-by-zero");
-    }
-
-    #[test]
-    fn text_from_a_guest_cannot_control_a_terminal() {
-        assert_eq!(escape("a\x1b[31m\nb\u{202e}", 100), "a\\u{1b}[31m\\nb\\u{202e}");
-        assert_eq!(escape("åäö", 2), "åä…");
     }
 }

