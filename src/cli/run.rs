@@ -17,7 +17,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
 use crate::config::{self, Config};
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig};
-use crate::job::{Entry, Outcome, RunId, RunResult};
+use crate::job::{Entry, Isolation, Outcome, RunId, RunResult};
 
 use super::error::{CliError, Exit, Result};
 use super::limits::{LimitFlags, pairs, read_input};
@@ -130,6 +130,7 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         env: request.env,
         stdin: request.stdin,
         limits: request.limits,
+        isolation: Isolation::Shared,
         scheduled_at: System.now(),
         due_at: None::<Timestamp>,
     };

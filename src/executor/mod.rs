@@ -20,6 +20,7 @@ mod output;
 pub mod pool;
 mod sandbox;
 mod signal;
+mod ticker;
 mod worker;
 
 use async_trait::async_trait;
@@ -27,7 +28,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
-use crate::job::{Attempt, AttemptLog, Entry, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult};
+use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult};
 
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
 
@@ -46,6 +47,8 @@ pub struct AttemptRequest {
     pub env: Vec<(String, String)>,
     pub stdin: Vec<u8>,
     pub limits: Limits,
+    #[serde(default)]
+    pub isolation: Isolation,
     pub scheduled_at: Timestamp,
     /// When the run could have started, for the receipt's lateness; `None`: no lateness is reported.
     pub due_at: Option<Timestamp>,

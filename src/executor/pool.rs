@@ -8,10 +8,8 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
@@ -19,15 +17,14 @@ use tokio::sync::{Semaphore, oneshot};
 use super::ending::Ending;
 use super::sandbox::{Asked, unstarted};
 use super::signal::Signal;
+use super::ticker::Ticker;
 use super::worker::{Job, Worker, WorkerConfig};
 use super::{AttemptReport, AttemptRequest, Executor, host};
 use crate::component::{EngineSettings, compile};
-use crate::job::{Digest, RunId};
+use crate::job::{Digest, Isolation, RunId};
 
 /// Every slot reserves some GiB of address space, and a process has 128 TiB.
 const SLOTS_MAX: usize = 8_000;
-/// How often a computing guest looks at its deadline and lets others run.
-const TICK: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
@@ -110,6 +107,10 @@ impl Pool {
 impl Executor for Pool {
     async fn run(&self, request: AttemptRequest) -> AttemptReport {
         let asked = Asked::of(&request);
+        if request.isolation == Isolation::ProcessPerRun {
+            let message = "a process for each run was asked for, and this executor runs attempts in its own process";
+            return unstarted(&asked, Ending::refused("isolation-not-offered", message));
+        }
         let mut running = Running::new(self, request.run);
         let Some(Ok(_slot)) = running.signal.or_stopped(self.free.acquire()).await else {
             running.ended = true;
@@ -178,63 +179,6 @@ impl Drop for Reserved<'_> {
     }
 }
 
-/// The thread that raises the epochs of engines with attempts, and sleeps while there are none.
-struct Ticker {
-    state: Arc<TickerState>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct TickerState {
-    stop: AtomicBool,
-    asleep: AtomicBool,
-}
-
-impl Ticker {
-    fn start(workers: Arc<[Worker]>) -> Result<Self, std::io::Error> {
-        let state = Arc::new(TickerState::default());
-        let shared = state.clone();
-        let thread = std::thread::Builder::new().name("bellcage-ticker".to_owned()).spawn(move || tick(&shared, &workers))?;
-        Ok(Self { state, thread: Some(thread) })
-    }
-
-    /// Attempts are about to start.
-    fn wake(&self) {
-        if self.state.asleep.load(Ordering::SeqCst)
-            && let Some(thread) = &self.thread
-        {
-            thread.thread().unpark();
-        }
-    }
-}
-
-fn tick(state: &TickerState, workers: &[Worker]) {
-    let busy = |worker: &&Worker| worker.in_flight.load(Ordering::SeqCst) > 0;
-    while !state.stop.load(Ordering::SeqCst) {
-        if workers.iter().any(|worker| busy(&worker)) {
-            std::thread::sleep(TICK);
-            workers.iter().filter(busy).for_each(|worker| worker.engine.increment_epoch());
-            continue;
-        }
-        // Whoever reserves a slot after this line sees it and wakes this thread.
-        state.asleep.store(true, Ordering::SeqCst);
-        if !workers.iter().any(|worker| busy(&worker)) && !state.stop.load(Ordering::SeqCst) {
-            std::thread::park();
-        }
-        state.asleep.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.state.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
-    }
-}
-
 /// What the hidden subcommand `component::compile::SUBCOMMAND` of a binary does: the compile child's whole life.
 pub fn compile_child_main() -> ExitCode {
     compile::child_main(host::check_imports)
@@ -257,6 +201,7 @@ mod tests {
             env: Vec::new(),
             stdin: Vec::new(),
             limits: Limits::default(),
+            isolation: Isolation::default(),
             scheduled_at: jiff::Timestamp::UNIX_EPOCH,
             due_at: None,
         }

@@ -35,7 +35,11 @@ impl Loaded {
         // SAFETY: wasmtime trusts the contents. They were written by our compiler and sealed with our key, and sealed
         // files are never changed in place.
         let component = unsafe { Component::deserialize_file(engine, path) }.map_err(refuse)?;
-        Ok(Self { main: main_export(&component), pre: linker.instantiate_pre(&component).map_err(refuse)? })
+        Self::new(linker, &component).map_err(refuse)
+    }
+
+    pub fn new(linker: &Linker<Guest>, component: &Component) -> wasmtime::Result<Self> {
+        Ok(Self { main: main_export(component), pre: linker.instantiate_pre(component)? })
     }
 }
 

@@ -17,6 +17,7 @@ use super::ending::Ending;
 use super::guest::Guest;
 use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
+use super::ticker::Ticked;
 use super::{AttemptReport, AttemptRequest, host};
 use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 use crate::job::Digest;
@@ -94,6 +95,16 @@ impl Worker {
     }
 }
 
+impl Ticked for Worker {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn in_flight(&self) -> &AtomicUsize {
+        &self.in_flight
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         self.queue = None;
@@ -105,7 +116,7 @@ impl Drop for Worker {
 }
 
 /// The allocator's bounds: every one is set, since every component must fit and none may take more than its share.
-fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationConfig {
+pub(super) fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)

@@ -20,7 +20,7 @@ pub use grants::Grants;
 pub use id::{ComponentName, Digest, IdError, JobId, JobKey, RunId, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};
-pub use policy::{Backoff, Coalesce, Overlap, Retry, RetryAdvice};
+pub use policy::{Backoff, Coalesce, Isolation, Overlap, Retry, RetryAdvice};
 pub use receipt::Receipt;
 pub use reference::{Entry, Reference, ReferenceError, Version};
 pub use run::{Attempt, AttemptLog, Cause, Run, RunResult, RunState, SkipReason, Skipped};

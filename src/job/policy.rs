@@ -33,6 +33,17 @@ pub enum Overlap {
     Allow,
 }
 
+/// What an attempt shares its process with. Its instance and its memory are its own in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Other attempts, also of other tenants.
+    #[default]
+    Shared,
+    /// Nothing: a confined process is started for the attempt and killed after it. Some milliseconds each.
+    ProcessPerRun,
+}
+
 /// Whether, and how, a run that did not succeed is attempted again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Coalesce, Entry, Grants, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
+use super::{Coalesce, Entry, Grants, Isolation, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
 use crate::trigger::{TriggerError, TriggerSpec};
 
 /// The definition: what `job add`, `job apply` and the HTTP API take. Serde form = TOML and JSON form.
@@ -53,6 +53,8 @@ pub struct JobSpec {
     pub paused: bool,
     #[serde(default)]
     pub limits: LimitsSpec,
+    #[serde(default, skip_serializing_if = "JobSpec::is_default")]
+    pub isolation: Isolation,
     #[serde(default, skip_serializing_if = "Grants::is_empty")]
     pub grants: Grants,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -98,9 +100,14 @@ impl JobSpec {
             priority: 0,
             paused: false,
             limits: LimitsSpec::default(),
+            isolation: Isolation::default(),
             grants: Grants::default(),
             labels: BTreeMap::new(),
         }
+    }
+
+    fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+        *value == T::default()
     }
 
     fn default_catch_up_max() -> u32 {

@@ -159,6 +159,7 @@ async fn request(inner: &Inner, claimed: &ClaimedRun) -> Result<AttemptRequest, 
         env: spec.grants.env.clone().into_iter().collect(),
         stdin: spec.stdin.clone().unwrap_or_default().into_bytes(),
         limits,
+        isolation: spec.isolation,
         scheduled_at: run.scheduled_at,
         due_at: Some(run.start_at),
     })

@@ -8,7 +8,7 @@ use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
 use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig};
-use bellcage::job::{Entry, Limits, RunId};
+use bellcage::job::{Entry, Isolation, Limits, RunId};
 
 pub fn compiler_config() -> CompilerConfig {
     CompilerConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage")))
@@ -48,6 +48,7 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
         env: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
+        isolation: Isolation::default(),
         scheduled_at: jiff::Timestamp::UNIX_EPOCH,
         due_at: None,
     }
