@@ -5,4 +5,5 @@ mod component;
 mod history;
 mod sandbox;
 mod scheduler;
+mod store;
 mod support;

@@ -26,9 +26,9 @@ const INVARIANTS: &[&str] = &[
     "SELECT 'job ' || name || ' says ' || ended || ' ended runs, but there are ' || n FROM job, \
      (SELECT job AS id, sum(state = 3) AS n FROM run GROUP BY job) AS counted WHERE counted.id = job.id AND ended <> n",
     "SELECT 'job ' || job.name || ' was removed, but run ' || hex(run.id) || ' waits' FROM run JOIN job ON job.id = run.job WHERE removed = 1 AND turn IS NOT NULL",
-    "SELECT 'run ' || hex(run.id) || ' is held back, but none of job ' || job.name || ' runs' FROM run JOIN job ON job.id = run.job \
-     WHERE turn = 0 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND other.state = 1)",
-    "SELECT 'run ' || hex(id) || ' has a fencing token that was not given out' FROM run, tally WHERE token >= tokens",
+    "SELECT 'run ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN job ON job.id = run.job \
+     WHERE turn = 0 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND (other.state = 1 OR other.turn = 1))",
+    "SELECT 'run ' || hex(run.id) || ' has a fencing token that was not given out' FROM run, tally WHERE token >= tokens",
     "SELECT 'an attempt is left of run ' || hex(run) || ', which is gone' FROM attempt WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = attempt.run)",
 ];
 

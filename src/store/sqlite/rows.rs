@@ -166,7 +166,7 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         Ok(Json(spec)) => spec,
         Err(_) => {
             let reference = row.get::<_, Text<Reference>>(16)?.0;
-            JobSpec::new(reference, TriggerSpec::Manual {})
+            JobSpec::new(reference, TriggerSpec::Manual)
         }
     };
     let state = match (&unreadable, row.get::<_, i64>(4)?) {
@@ -313,7 +313,7 @@ pub(super) fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
 }
 
 /// The columns that `read_skip` reads, in its order.
-pub(super) const SKIP: &str = "reason, detail, count, exact, first, last, recorded_at";
+pub(super) const SKIP: &str = "skip.reason, skip.detail, skip.count, skip.exact, skip.first, skip.last, skip.recorded_at";
 
 pub(super) fn read_skip(row: &Row<'_>, from: usize) -> rusqlite::Result<Skipped> {
     Ok(Skipped {
