@@ -113,8 +113,21 @@ impl From<TriggerError> for CliError {
 
 impl From<IdError> for CliError {
     fn from(e: IdError) -> Self {
-        Self::new(Exit::USAGE, "bad-id", e.to_string())
+        let hint = match &e {
+            IdError::Name { typed, .. } => valid_name(typed).map(|name| format!("for example {name}")),
+            IdError::Digest { .. } => None,
+            IdError::Run { .. } => Some("see the ids of runs with: bellcage runs list".to_owned()),
+        };
+        Self::new(Exit::USAGE, "bad-id", e.to_string()).maybe_hint(hint)
     }
+}
+
+/// The valid name that is most like what was typed.
+fn valid_name(typed: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let name: String = typed.to_lowercase().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let name: String = name.trim_matches(['.', '_', '-']).chars().take(100).collect();
+    (!name.is_empty()).then_some(name)
 }
 
 impl From<ReferenceError> for CliError {
@@ -147,6 +160,7 @@ impl From<ConfigError> for CliError {
 
 impl From<ComponentError> for CliError {
     fn from(e: ComponentError) -> Self {
-        Self::new(Exit::FAILED, e.code(), e.to_string()).maybe_hint(e.hint())
+        let exit = if e.is_ours() { Exit::FAILED } else { Exit::USAGE };
+        Self::new(exit, e.code(), e.to_string()).maybe_hint(e.hint())
     }
 }

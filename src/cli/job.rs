@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::job::{Coalesce, JobId, JobSpec, Overlap, Reference, Retry};
-use crate::trigger::{TriggerSpec, parse_duration};
+use crate::trigger::{Salt, TriggerSpec, parse_duration};
 use crate::wire::{self, AddJob, AddedJob, Applied, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
 
 use super::component::{PageFlags, hint_more};
@@ -48,7 +48,7 @@ pub enum JobCommand {
     Resume {
         id: String,
         /// What becomes of the firings meanwhile: now = nothing, missed = as after downtime
-        #[arg(long, value_enum, default_value_t = From::Now)]
+        #[arg(long, value_enum, value_name = "WHEN", default_value_t = From::Now)]
         from: From,
     },
     /// Remove a job; its waiting runs are cancelled, its history stays
@@ -91,10 +91,6 @@ pub struct AddArgs {
     /// An environment variable
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    #[command(flatten)]
-    limits: LimitFlags,
-    #[command(flatten)]
-    policy: PolicyFlags,
     /// A label, to find it by
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -102,8 +98,12 @@ pub struct AddArgs {
     #[arg(long)]
     paused: bool,
     /// Where the id exists: refuse, replace it, or keep it
-    #[arg(long, value_enum, default_value_t = OnConflict::Error)]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = OnConflict::Error)]
     on_conflict: OnConflict,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    policy: PolicyFlags,
 }
 
 #[derive(Args)]
@@ -113,10 +113,10 @@ struct PolicyFlags {
     #[arg(long, value_name = "DURATION")]
     misfire_grace: Option<String>,
     /// Which runs when several are due at once [default: latest]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "WHICH")]
     coalesce: Option<CoalesceFlag>,
     /// When a run is still going [default: skip]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "HOW")]
     overlap: Option<OverlapFlag>,
     /// Runs of the job at once, at most
     #[arg(long, value_name = "N")]
@@ -173,7 +173,7 @@ pub struct ApplyArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     files: Vec<String>,
     /// Where an id exists: replace it, keep it, or refuse
-    #[arg(long, value_enum, default_value_t = OnConflict::Replace)]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = OnConflict::Replace)]
     on_conflict: OnConflict,
 }
 
@@ -199,6 +199,8 @@ fn add(args: &AddArgs, context: &Context) -> Result {
     let id: JobId = args.id.parse()?;
     let spec = spec(args)?;
     spec.validate()?;
+    // A wrong expression is told with or without a server.
+    spec.trigger.clone().compile(Salt { tenant: "default", job: id.as_str() })?;
     let added = context.client()?.add_job(&id, &spec, args.on_conflict.wire())?;
     if context.out.json {
         context.out.document(&added)?;

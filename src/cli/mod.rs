@@ -9,6 +9,7 @@ mod component;
 mod config;
 mod connect;
 mod demo;
+mod dev;
 mod error;
 mod explain;
 mod job;
@@ -17,6 +18,7 @@ mod next;
 mod output;
 mod run;
 mod runs;
+mod serve;
 mod trigger;
 mod when;
 
@@ -60,6 +62,10 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A server with three demo jobs, to look at: one behaves, one spins, one hogs memory
+    Dev(dev::DevArgs),
+    /// The server: scheduler, executor and API over a store on disk
+    Serve(serve::ServeArgs),
     /// Run a component once, now, in this process: no server, no store
     Run(run::RunArgs),
     /// Components: push, list, show, rm
@@ -146,6 +152,8 @@ fn dispatch(cli: Cli, out: Output) -> Result {
     let loaded = Loaded::load(Sources { file: global.config, environment: environment(), flags: flags(&global.set, &command)? })?;
     let context = Context { out, server: global.server, loaded };
     match &command {
+        Command::Dev(_) => dev::run(&context),
+        Command::Serve(_) => serve::run(&context),
         Command::Run(args) => run::run(args, &context),
         Command::Component(command) => component::run(command, &context),
         Command::Job(command) => job::run(command, &context),
@@ -171,6 +179,11 @@ fn flags(set: &[String], command: &Command) -> Result<Vec<FlagValue>> {
         let (key, value) =
             typed.split_once('=').ok_or_else(|| CliError::usage(format!("--set {typed:?} has no value")).hint("write it as --set executor.slots=64"))?;
         flags.push(FlagValue { flag: "--set".to_owned(), key: key.trim().to_owned(), value: value.trim().to_owned() });
+    }
+    match command {
+        Command::Serve(args) => flags.extend(args.settings()),
+        Command::Dev(args) => flags.extend(args.server.settings()),
+        _ => {}
     }
     Ok(flags)
 }

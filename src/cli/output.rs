@@ -142,6 +142,14 @@ impl Style {
         self.paint("36", text)
     }
 
+    /// An outcome and why it is not another one: `out-of-fuel: used all its fuel (limits.fuel = 1000000)`.
+    pub fn outcome_line(self, outcome: &str, message: Option<&str>) -> String {
+        let message = message.unwrap_or_default();
+        // Some messages begin with the outcome already.
+        let message = message.strip_prefix(outcome).map_or(message, |rest| rest.trim_start_matches(": "));
+        if message.is_empty() { self.outcome(outcome) } else { format!("{}: {}", self.outcome(outcome), escape(message)) }
+    }
+
     /// An outcome in its colour: what the guest was, what a limit did, what is neither.
     pub fn outcome(self, outcome: &str) -> String {
         match outcome {
@@ -322,7 +330,8 @@ fn scaled(mut n: f64, step: f64, units: &[&str]) -> String {
         unit += 1;
     }
     let digits = if unit == 0 || n >= 99.95 { 0 } else { 1 };
-    format!("{n:.digits$} {}", units[unit])
+    let number = format!("{n:.digits$}");
+    format!("{} {}", number.strip_suffix(".0").unwrap_or(&number), units[unit])
 }
 
 /// A duration for reading: `312 µs`, `4.2 ms`, `3.1 s`, `2 min 5 s`.
@@ -368,8 +377,8 @@ mod tests {
     #[test]
     fn figures_are_written_for_reading() {
         assert_eq!((grouped(1_234_567), grouped(12)), ("1_234_567".to_owned(), "12".to_owned()));
-        assert_eq!((size(999), size(1 << 20), size(1536)), ("999 B".to_owned(), "1.0 MiB".to_owned(), "1.5 KiB".to_owned()));
-        assert_eq!((count(999), count(10_000_000_000), count(999_999)), ("999".to_owned(), "10.0 G".to_owned(), "1.0 M".to_owned()));
+        assert_eq!((size(999), size(1 << 20), size(1536)), ("999 B".to_owned(), "1 MiB".to_owned(), "1.5 KiB".to_owned()));
+        assert_eq!((count(999), count(10_000_000_000), count(999_999)), ("999".to_owned(), "10 G".to_owned(), "1 M".to_owned()));
         assert_eq!(
             (micros(312), micros(4_200), micros(3_100_000), micros(125_000_000)),
             ("312 µs".into(), "4.2 ms".into(), "3.1 s".into(), "2 min 5 s".into())

@@ -55,7 +55,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     let (program, bytes) = component(Path::new(file), config)?;
     let request = Request {
         program,
-        args: guest_args.iter().map(|arg| text(arg)).collect::<Result<_>>()?,
+        args: guest_args.iter().map(text).collect::<Result<_>>()?,
         env: pairs("--env", &args.env)?.into_iter().collect(),
         stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.unwrap_or_default(),
         limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
@@ -191,8 +191,7 @@ fn tell(report: &AttemptReport, receipt: bool, context: &Context) -> Result<()> 
         None => {}
     }
     if report.outcome != Outcome::Succeeded {
-        let message = report.error.as_ref().map(|e| format!(": {}", escape(&e.message))).unwrap_or_default();
-        out.message(&format!("{}{message}", out.stderr.outcome(report.outcome.as_str())));
+        out.message(&out.stderr.outcome_line(report.outcome.as_str(), report.error.as_ref().map(|e| e.message.as_str())));
         for frame in report.error.iter().flat_map(|e| e.backtrace.iter().flatten()) {
             out.message(&format!("  {}", escape(frame)));
         }

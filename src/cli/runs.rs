@@ -157,7 +157,7 @@ fn firing_row(firing: &Firing, zones: &mut Zones<'_>) -> [String; 7] {
 }
 
 fn parse_run(typed: &str) -> Result<RunId> {
-    typed.parse().map_err(|e| CliError::from(e).hint("see the ids of runs with: bellcage runs list"))
+    Ok(typed.parse()?)
 }
 
 fn show(typed: &str, context: &Context) -> Result {
@@ -178,7 +178,7 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
     let run = &detail.run;
     let at = |t: Option<Timestamp>| t.map_or("-".to_owned(), |t| when::local(t, zone));
     let state = match (run.outcome, &detail.waiting_for) {
-        (Some(outcome), _) => out.stdout.outcome(outcome.as_str()),
+        (Some(outcome), _) => outcome.as_str().to_owned(),
         (None, Some(what)) => format!("{}, waiting for {what}", run.state.as_str()),
         (None, None) => run.state.as_str().to_owned(),
     };
@@ -191,16 +191,11 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
         ("started", at(run.started_at)),
         ("ended", at(run.ended_at)),
         ("attempts", run.attempt.to_string()),
+        ("outcome", state),
     ];
-    if let Some(args) = &run.args {
-        rows.push(("args", args.to_string()));
-    }
-    // Painted, so not through the escape that the other values go through.
-    let mut text = fields(out, &rows).replacen("started", "started", 1);
-    text.push_str(&format!("{}    {state}\n", out.stdout.dim("outcome")));
-    if let Some(error) = &run.error {
-        text.push_str(&fields(out, &[("error    ", format!("{} ({})", error.message, error.code))]));
-    }
+    rows.extend(run.error.as_ref().map(|error| ("error", format!("{} ({})", error.message, error.code))));
+    rows.extend(run.args.as_ref().map(|args| ("args", args.to_string())));
+    let mut text = fields(out, &rows);
     if let Some(receipt) = &run.receipt {
         text.push_str(&format!("\n{}\n", out.stdout.bold("receipt")));
         text.push_str(&receipt_text(receipt, out));
@@ -248,8 +243,7 @@ pub fn tell_result(client: &Client, detail: &RunDetail, context: &Context) -> Re
         }
     }
     if let Some(outcome) = detail.run.outcome.filter(|outcome| *outcome != Outcome::Succeeded) {
-        let message = detail.run.error.as_ref().map_or_else(String::new, |e| format!(": {}", e.message));
-        out.message(&format!("{} {}", out.stderr.outcome(outcome.as_str()), escape(message.trim_start_matches(": "))));
+        out.message(&out.stderr.outcome_line(outcome.as_str(), detail.run.error.as_ref().map(|e| e.message.as_str())));
     }
     Ok(())
 }

@@ -92,6 +92,7 @@ pub const CODES: &[Code] = &[
         "the component needs more memory, tables or instances from the start than can be given",
         "build it with less, or raise the limit_caps of the server",
     ),
+    code("component-no-entry", "the component exports nothing that a job could call", "build it as a command (wasi:cli/run), or export a function"),
     code(
         "component-damaged",
         "what this server stored of a component cannot be read back",
@@ -121,6 +122,7 @@ pub const CODES: &[Code] = &[
     code("bad-duration", "the duration is not valid", "write it as 90s, 15m, 1h30m, or PT90S"),
     code("bad-instant", "the instant is not valid, or is a local time without a zone", "write it as 2026-03-29T03:30:00Z, or add a timezone"),
     code("bad-trigger", "the trigger is not valid", "try it with bellcage next --trigger JSON"),
+    code("bad-calendar", "a calendar of excluded times is not valid, or no calendar has this name", "change the part that the message names"),
     code("unknown-timezone", "no time zone has this name", "use an IANA name such as Europe/Stockholm"),
     code(
         "never-fires",

@@ -1,7 +1,7 @@
 //! `bellcage explain …`: why something is as it is.
 
 mod codes;
-mod cron;
+mod expression;
 mod run;
 
 use clap::Subcommand;
@@ -16,7 +16,7 @@ pub enum ExplainCommand {
     /// A run: why there is one, what became of it, and what to do about that
     Run { run: String },
     /// A cron expression, field by field
-    Cron(cron::CronArgs),
+    Cron(expression::CronArgs),
     /// An error code: cause and remedy
     Error {
         /// The code, such as out-of-fuel; without one, all are listed
@@ -27,7 +27,7 @@ pub enum ExplainCommand {
 pub fn run(command: &ExplainCommand, context: &Context) -> Result {
     match command {
         ExplainCommand::Run { run } => run::explain(run, context),
-        ExplainCommand::Cron(args) => cron::explain(args, context),
+        ExplainCommand::Cron(args) => expression::explain(args, context),
         ExplainCommand::Error { code: Some(code) } => error(code, context),
         ExplainCommand::Error { code: None } => errors(context),
     }

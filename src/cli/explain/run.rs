@@ -5,13 +5,13 @@ use jiff::tz::TimeZone;
 use crate::job::{Cause, Outcome, Receipt, RunError};
 use crate::wire::{Attempt, RunDetail};
 
-use super::super::error::{CliError, Exit, Result};
+use super::super::error::{Exit, Result};
 use super::super::output::{escape, grouped, micros, size};
 use super::super::{Context, when};
 use super::codes;
 
 pub fn explain(typed: &str, context: &Context) -> Result {
-    let id = typed.parse().map_err(|e| CliError::from(e).hint("see the ids of runs with: bellcage runs list"))?;
+    let id = typed.parse()?;
     let detail = context.client()?.run(id)?;
     if context.out.json {
         context.out.document(&detail)?;

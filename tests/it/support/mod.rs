@@ -1,4 +1,5 @@
 //! What several concerns' tests share.
 
 pub mod cage;
+pub mod command;
 pub mod wat;

@@ -1,0 +1,302 @@
+//! `bellcage serve`: configuration → store → compiler and cache → executor → scheduler → HTTP server, and down again.
+//!
+//! The control plane has a tokio runtime of its own here; guests run on the executor's threads, so that guests which
+//! burn CPU never delay the scheduler or the API.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::clock::System;
+use crate::component::cache::Cache;
+use crate::component::compile::Compiler;
+use crate::config::{Config, FlagValue, LogFormat};
+use crate::executor::{Pool, PoolConfig};
+use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError};
+use crate::server::{self, ServeError, ServerConfig, Serving};
+use crate::store::StoreError;
+use crate::store::{Sqlite, SqliteOptions};
+
+use super::Context;
+use super::connect::{ServerFile, write_private};
+use super::error::{CliError, Exit, Result};
+use super::run::{compiler_config, engine_settings};
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Address and port; port 0 is any free one [default: 127.0.0.1:7878]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// The data directory [default: .bellcage]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// How long runs may go on after SIGTERM or Ctrl-C [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    drain: Option<String>,
+    /// Threads that run guests; 0 is one per core [default: 0]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Attempts that may go at once [default: 512]
+    #[arg(long, value_name = "N")]
+    slots: Option<String>,
+}
+
+impl ServeArgs {
+    /// The flags that are settings.
+    pub fn settings(&self) -> Vec<FlagValue> {
+        let flags = [
+            ("--listen", "server.listen", &self.listen),
+            ("--data", "store.data", &self.data),
+            ("--drain", "shutdown.drain", &self.drain),
+            ("--workers", "executor.workers", &self.workers),
+            ("--slots", "executor.slots", &self.slots),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)));
+        given.map(|(flag, key, value)| FlagValue { flag: flag.to_owned(), key: key.to_owned(), value }).collect()
+    }
+}
+
+pub fn run(context: &Context) -> Result {
+    start_log(&context.loaded.config.log.level, context.loaded.config.log.format, context)?;
+    for name in &context.loaded.unknown_variables {
+        tracing::warn!("{name} is set and means nothing to bellcage");
+    }
+    until_signal(context, |server| {
+        if context.out.json {
+            context.out.document(&json!({ "address": server.file.address, "data": server.data, "pid": server.file.pid }))
+        } else {
+            context.out.line(&format!("serving on {} (data in {})", server.file.address, server.data.display()))
+        }
+    })
+}
+
+/// Starts a server, calls `started`, serves until a signal, and stops.
+pub fn until_signal(context: &Context, started: impl FnOnce(&Server) -> Result<()>) -> Result {
+    let config = &context.loaded.config;
+    // The scheduler and the API need little; the guests have the cores.
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("control").enable_all().build();
+    let runtime = runtime.map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
+    let result = runtime.block_on(async {
+        // From here on a signal is seen, also while the server starts.
+        let mut signals = Signals::new()?;
+        let server = Server::start(config).await?;
+        let told = started(&server);
+        if told.is_ok() {
+            let name = signals.next().await;
+            tracing::info!("{name}: nothing new is started; runs that are going have {} to end", crate::job::duration::format(config.shutdown.drain));
+        }
+        let file = server.file.clone();
+        tokio::select! {
+            () = server.stop(config.shutdown.drain.unsigned_abs()) => told.map(|()| Exit::OK),
+            name = signals.next() => {
+                file.remove(&config.store.data);
+                tracing::warn!("{name} again: ended at once; the next server settles what was running as lost");
+                std::process::exit(Exit::FAILED.0.into());
+            }
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+/// A running server.
+pub struct Server {
+    pub file: ServerFile,
+    pub data: PathBuf,
+    scheduler: Scheduler,
+    serving: Serving,
+    close: oneshot::Sender<()>,
+}
+
+impl Server {
+    async fn start(config: &Config) -> Result<Self> {
+        let data = config.store.data.clone();
+        make_directory(&data)?;
+        let store = Sqlite::open(&data, &SqliteOptions::default())?;
+        let token = token(&data, &config.server.token)?;
+        let server_config = server_config(config, &token);
+        server_config.validate()?;
+        let engine = engine_settings(config);
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let workers = if config.executor.workers == 0 { cores } else { config.executor.workers };
+        let parts = Parts {
+            store: Arc::new(store),
+            cache: Cache::open(&data.join("cache"), &engine)?,
+            compiler: Compiler::new(compiler_config(config)?, engine.clone()),
+            executor: Arc::new(Pool::start(PoolConfig { workers, slots: config.executor.slots, engine, ..PoolConfig::default() })?),
+            clock: Arc::new(System),
+            options: options(config),
+        };
+        let scheduler = Scheduler::start(parts).await?;
+        let (close, closed) = oneshot::channel();
+        let shutdown = async {
+            // A dropped sender is a server that stops too.
+            let _ = closed.await;
+        };
+        let serving = match server::serve(scheduler.clone(), server_config, shutdown).await {
+            Ok(serving) => serving,
+            Err(error) => {
+                scheduler.shutdown(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        };
+        let file = ServerFile { address: format!("http://{}", serving.address), token, pid: std::process::id() };
+        file.write(&data)?;
+        Ok(Self { file, data, scheduler, serving, close })
+    }
+
+    /// Nothing new is started; what runs has `drain` to end, then is cancelled and recorded. The API answers until then.
+    async fn stop(self, drain: Duration) {
+        self.scheduler.shutdown(drain).await;
+        // The server may have ended by itself.
+        let _ = self.close.send(());
+        self.serving.ended().await;
+        self.file.remove(&self.data);
+    }
+}
+
+fn make_directory(data: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|e| CliError::file(data, &e).hint("name another data directory with --data"))
+}
+
+/// The token that was given, else the data directory's, made at the first start.
+fn token(data: &Path, given: &str) -> Result<String> {
+    if !given.is_empty() {
+        return Ok(given.to_owned());
+    }
+    let path = data.join("token");
+    match fs::read_to_string(&path) {
+        Ok(token) if !token.trim().is_empty() => Ok(token.trim().to_owned()),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CliError::file(&path, &e)),
+        _ => {
+            let token = random_token()?;
+            write_private(&path, token.as_bytes())?;
+            Ok(token)
+        }
+    }
+}
+
+fn random_token() -> Result<String> {
+    let mut bytes = [0; 24];
+    let path = Path::new("/dev/urandom");
+    fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes)).map_err(|e| CliError::file(path, &e))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn server_config(config: &Config, token: &str) -> ServerConfig {
+    ServerConfig {
+        listen: config.server.listen,
+        token: Some(token.to_owned()),
+        hosts: config.server.hosts.clone(),
+        component_max: config.server.component_max,
+        body_max: config.server.body_max,
+        ..ServerConfig::default()
+    }
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        node: node_name(),
+        limits: config.limits.clone(),
+        limit_caps: config.limit_caps.clone(),
+        lease: config.scheduler.lease,
+        batch_max: config.scheduler.batch_max,
+        every_min: config.scheduler.every_min,
+        exclusive_store: true,
+        keep_for: config.store.keep_for,
+        keep_runs_per_job: config.store.keep_runs_per_job,
+    }
+}
+
+/// Names this server in receipts.
+fn node_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "local".to_owned() } else { name.trim().to_owned() }
+}
+
+/// The log, on stderr.
+pub fn start_log(level: &str, format: LogFormat, context: &Context) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(level).map_err(|e| {
+        CliError::new(Exit::USAGE, "bad-config", format!("log.level cannot be {level:?}: {e}"))
+            .hint("use error, warn, info, debug or trace, also by module: info,bellcage::store=debug")
+    })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(context.out.stderr.has_colour());
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// The signals that ask a server to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|e| CliError::new(Exit::FAILED, "internal", format!("signals cannot be received: {e}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(e: StoreError) -> Self {
+        SchedulerError::from(e).into()
+    }
+}
+
+impl From<SchedulerError> for CliError {
+    fn from(e: SchedulerError) -> Self {
+        let own = match &e {
+            SchedulerError::Store(StoreError::Locked { .. }) => {
+                Some((Exit::CONFLICT, "stop that server first, or give this one a directory of its own with --data"))
+            }
+            SchedulerError::Store(StoreError::Newer { .. }) => Some((Exit::FAILED, "use the bellcage that wrote it, or a newer one; nothing was changed")),
+            SchedulerError::Store(StoreError::Corrupt { .. }) => Some((Exit::FAILED, "restore a backup, or move the file away to begin with an empty store")),
+            SchedulerError::Store(StoreError::ReadOnly { .. }) => {
+                Some((Exit::FAILED, "give this user the right to write there, or name another directory with --data"))
+            }
+            SchedulerError::Store(StoreError::Full) => Some((Exit::FAILED, "make room on the disk, or name another directory with --data")),
+            _ => None,
+        };
+        let exit = own.map_or(
+            match e.kind() {
+                ErrorKind::Invalid => Exit::USAGE,
+                ErrorKind::NotFound => Exit::NOT_FOUND,
+                ErrorKind::Conflict => Exit::CONFLICT,
+                ErrorKind::Unavailable | ErrorKind::Internal => Exit::FAILED,
+            },
+            |(exit, _)| exit,
+        );
+        Self::new(exit, e.code(), e.to_string()).maybe_hint(own.map(|(_, hint)| hint.to_owned()).or_else(|| e.hint()))
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(e: ServeError) -> Self {
+        let exit = match &e {
+            ServeError::Listen { .. } => Exit::FAILED,
+            _ => Exit::USAGE,
+        };
+        Self::new(exit, e.code(), e.to_string()).maybe_hint(e.hint().map(str::to_owned))
+    }
+}

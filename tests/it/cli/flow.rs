@@ -1,0 +1,145 @@
+//! A user's first hour: serve, push, add, look, stop.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::support::command::Place;
+
+const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/demo/hello.wasm");
+const SPIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/demo/spin.wasm");
+
+#[test]
+fn a_component_is_pushed_put_on_a_schedule_and_its_runs_can_be_read() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let pushed = place.bellcage(&["component", "push", HELLO]).ok();
+    assert!(pushed.starts_with("pushed hello@1 (103 KiB, sha256:"), "{pushed}");
+    assert!(place.bellcage(&["component", "push", HELLO]).ok().starts_with("unchanged: hello@1"));
+    assert_eq!(place.json(&["component", "list"])["components"][0]["name"], "hello");
+    assert_eq!(place.json(&["component", "show", "hello"])["entries"][0]["name"], "main");
+
+    let added = place.bellcage(&["job", "add", "greet", "--component", "hello", "--every", "1s", "--arg", "hi", "--env", "A=B", "--label", "team=x"]);
+    assert_eq!(added.code, 0, "{added:?}");
+    assert!(added.stdout.starts_with("added greet: every 1s\n"), "{added:?}");
+    assert_eq!(added.stdout.lines().count(), 4, "the first three firings: {added:?}");
+
+    let run = place.wait("a run that ended", || place.runs(&["--job", "greet", "--outcome", "succeeded"]).pop());
+    let id = run["id"].as_str().unwrap();
+    let shown = place.json(&["runs", "show", id]);
+    let result = shown["attempts"][0]["result"].as_str().unwrap();
+    assert!(result.contains("args: hi\nenv: A=B\n"), "{result}");
+    assert_eq!(shown["receipt"]["fuel_limit"], 10_000_000_000_u64);
+    assert_eq!(place.bellcage(&["runs", "logs", id]).ok(), "hello: started\nhello: done\n");
+    let story = place.bellcage(&["explain", "run", id]).ok();
+    assert!(story.contains("The trigger of job greet, which fires every 1s, named ") && story.contains("So it ended as succeeded."), "{story}");
+
+    assert_eq!(place.bellcage(&["job", "pause", "greet", "--reason", "lunch"]).code, 0);
+    let job = place.json(&["job", "show", "greet"]);
+    assert_eq!((job["paused"].as_bool(), job["pause"]["reason"].as_str()), (Some(true), Some("lunch")));
+    let missed = job["next_fire"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    place.wait("the time of a firing in the pause", || (jiff::Timestamp::now() > missed).then_some(()));
+    assert_eq!(place.bellcage(&["job", "resume", "greet"]).code, 0);
+    let list = place.json(&["runs", "list", "--job", "greet", "--include-skipped"]);
+    assert!(list["firings"].as_array().unwrap().iter().any(|firing| firing["reason"] == "paused"), "{list}");
+    assert!(place.bellcage(&["runs", "list", "--include-skipped"]).ok().contains("\nno run "), "a firing without a run has a row of its own");
+    assert_eq!(place.json(&["job", "list", "--label", "team=x"])["jobs"].as_array().map(Vec::len), Some(1));
+    assert_eq!(place.bellcage(&["job", "rm", "greet"]).code, 0);
+    assert_eq!(place.bellcage(&["component", "rm", "hello"]).code, 0);
+    place.bellcage(&["component", "show", "hello"]).refused(3, "component \"hello\" is not uploaded", "bellcage component push hello.wasm");
+}
+
+#[test]
+fn a_run_on_demand_can_be_waited_for() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["component", "push", SPIN]).ok();
+    place.bellcage(&["job", "add", "greet", "--component", "hello", "--manual", "--arg", "usual"]).ok();
+    place.bellcage(&["job", "add", "spin", "--component", "spin", "--manual", "--fuel", "1M"]).ok();
+    let ran = place.bellcage(&["trigger", "greet", "--wait", "--arg", "special"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, "hello: started\nhello: done\n"));
+    assert!(ran.stdout.contains("args: special\n"), "{ran:?}");
+    let ran = place.bellcage(&["trigger", "spin", "--wait"]);
+    assert_eq!(ran.code, 21, "{ran:?}");
+    assert!(ran.stderr.ends_with("out-of-fuel: used all its fuel (limits.fuel = 1000000)\n"), "{ran:?}");
+    let detail = place.bellcage(&["trigger", "spin", "--wait", "--json"]);
+    assert_eq!((detail.code, detail.json()["cause"].as_str()), (21, Some("on-demand")));
+}
+
+#[test]
+fn a_run_can_be_cancelled_and_watched() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", SPIN]).ok();
+    place.bellcage(&["job", "add", "spin", "--component", "spin", "--manual", "--fuel", "900G", "--timeout", "10m"]).ok();
+    let mut watch = place.start_beside(&["runs", "watch", "--job", "spin", "--jsonl"]);
+    let id = place.wait("a watcher that sees a run start", || {
+        let run = place.bellcage(&["trigger", "spin"]).ok();
+        watch.line_within(std::time::Duration::from_secs(1), |line| line.contains("run-started")).map(|_| run.trim().to_owned())
+    });
+    assert!(place.bellcage(&["runs", "cancel", &id, "--reason", "enough"]).ok().contains("is being stopped"));
+    let event: Value = serde_json::from_str(&watch.line(|line| line.contains("run-ended") && line.contains(&id))).unwrap();
+    assert_eq!(event["outcome"], "cancelled");
+    let run = place.json(&["runs", "show", &id]);
+    assert!(run["error"]["message"].as_str().is_some_and(|message| message.contains("enough")), "{run}");
+    assert!(place.bellcage(&["runs", "cancel", &id]).ok().contains("had ended before"));
+}
+
+#[test]
+fn jobs_are_applied_from_a_file_and_a_refused_one_does_not_stop_the_others() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    let good = "[job.nightly]\ncomponent = \"hello\"\ntrigger = { cron = \"30 2 * * mon-fri\", timezone = \"Europe/Stockholm\" }\n";
+    place.write("jobs.toml", format!("{good}\n[job.lost]\ncomponent = \"nobody\"\ntrigger = {{ every = \"1m\" }}\n"));
+    let ran = place.bellcage(&["job", "apply", "-f", "jobs.toml"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.stdout.ends_with("1 applied, 1 refused\n"), "{ran:?}");
+    assert!(ran.stderr.contains("error: job lost: component \"nobody\" is not uploaded"), "{ran:?}");
+    assert_eq!(place.json(&["job", "show", "nightly"])["timezone"], "Europe/Stockholm");
+    let next = place.json(&["next", "nightly", "--after", "2026-03-27T12:00:00", "-n", "1"]);
+    assert_eq!(next["fires"][0], "2026-03-30T02:30:00+02:00[Europe/Stockholm]");
+
+    place.write("jobs.toml", format!("{good}priorty = 3\n"));
+    place.bellcage(&["job", "apply", "-f", "jobs.toml"]).refused(2, "jobs.toml:4: unknown field `priorty`", "each job is a table");
+}
+
+#[test]
+fn times_are_shown_in_the_jobs_zone() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "far", "--component", "hello", "--cron", "30 12 * * *", "--timezone", "Asia/Kathmandu"]).ok();
+    place.bellcage(&["trigger", "far", "--wait"]).ok();
+    assert!(place.bellcage(&["job", "list"]).ok().contains(" 12:30:00 +0545 "));
+    assert!(place.bellcage(&["runs", "list"]).ok().contains(" +0545 "));
+    let job = place.json(&["job", "show", "far"]);
+    assert!(job["next_fire"].as_str().is_some_and(|t| t.ends_with("T06:45:00Z")), "{job}");
+}
+
+#[test]
+fn what_the_server_writes_is_for_its_owner_alone_and_the_token_stays() {
+    let place = Place::default();
+    let server = place.serve(&[]);
+    for (name, mode) in [("", 0o700), ("server.json", 0o600), ("token", 0o600), ("bellcage.db", 0o600)] {
+        let found = std::fs::metadata(place.path(".bellcage").join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(format!("{found:o}"), format!("{mode:o}"), "{name}");
+    }
+    let token = std::fs::read_to_string(place.path(".bellcage/token")).unwrap();
+    let file: Value = serde_json::from_slice(&std::fs::read(place.path(".bellcage/server.json")).unwrap()).unwrap();
+    assert_eq!((file["pid"].as_u64(), file["token"].as_str()), (Some(server.pid().into()), Some(token.as_str())));
+    assert_eq!(server.stop(), 0);
+    assert!(!place.path(".bellcage/server.json").exists());
+    let _again = place.serve(&[]);
+    assert_eq!(std::fs::read_to_string(place.path(".bellcage/token")).unwrap(), token);
+}
+
+#[test]
+fn a_wrong_token_exits_5() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let ran = place.command(&["job", "list"]).env("BELLCAGE_TOKEN", "0123456789abcdef0123").output().unwrap();
+    assert_eq!(ran.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("error: this token is not valid\nhint: "));
+}

@@ -1,0 +1,10 @@
+//! The command line, through the real binary: what people read as snapshots, what scripts read as assertions.
+
+mod bad_input;
+mod crash;
+mod dev;
+mod flow;
+mod help;
+mod next;
+mod run;
+mod table_of_codes;
