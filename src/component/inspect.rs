@@ -1,10 +1,12 @@
 //! What a component offers and needs, read from its type.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use wasmtime::component::Component;
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+
+use super::signature::Signature;
+use crate::job::Entry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
@@ -18,8 +20,14 @@ pub struct EntryInfo {
     /// As in a reference: `main`, `func`, `interface.func`.
     pub name: String,
     pub kind: EntryKind,
-    /// Its WIT signature, such as `func(day: string) -> result<u32, string>`; empty for `main`.
+    /// The interface that exports it, by full name; none for what is exported at the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Its WIT signature for people, such as `func(day: string) -> result<u32, string>`; empty for `main`.
     pub signature: String,
+    /// The same for programs. None for `main`, and past `SIGNATURES_MAX`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Signature>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +38,100 @@ pub enum EntryKind {
     Function,
 }
 
-/// Characters of a signature; types may repeat each other, and their text then grows out of proportion.
-const SIGNATURE_MAX: usize = 2_000;
+/// Why a reference's entry is none that can be called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("there is no entry {typed:?}")]
+    Missing { typed: String, entries: Vec<String> },
+    /// A short interface name that means several.
+    #[error("entry {typed:?} may mean {}", .candidates.join(" or "))]
+    Ambiguous { typed: String, candidates: Vec<String> },
+    #[error("entry {typed:?} cannot be called: its signature has {obstacle}, which cannot be given in JSON")]
+    NotCallable { typed: String, obstacle: String },
+}
+
+/// Characters of a signature that people are shown.
+const SIGNATURE_SHOWN_MAX: usize = 2_000;
+/// Bytes that all signatures of a component take as they are stored.
+const SIGNATURES_MAX: usize = 4 << 20;
+
+impl Inspection {
+    /// What `entry` means. A function of an interface may be named with the interface in short (`api.run`), without its
+    /// version (`acme:reports/api.run`) or in full.
+    pub fn entry(&self, entry: &Entry) -> Result<&EntryInfo, EntryError> {
+        let typed = entry.to_string();
+        let found: Vec<_> = match entry {
+            Entry::Main => self.entries.iter().filter(|e| e.kind == EntryKind::Command).take(1).collect(),
+            Entry::Function(name) => match self.entries.iter().find(|e| **name == *e.full_name()) {
+                Some(exact) => vec![exact],
+                None => self.entries.iter().filter(|e| e.is_called(name)).collect(),
+            },
+        };
+        match *found {
+            [] => Err(EntryError::Missing { typed, entries: self.entries.iter().map(|e| e.name.clone()).collect() }),
+            [only] => only.obstacle().map_or(Ok(only), |obstacle| Err(EntryError::NotCallable { typed, obstacle })),
+            _ => Err(EntryError::Ambiguous { typed, candidates: found.iter().map(|e| e.full_name()).collect() }),
+        }
+    }
+}
+
+impl EntryInfo {
+    /// With the full name of its interface: `acme:reports/api@1.0.0.run`.
+    pub fn full_name(&self) -> String {
+        match &self.interface {
+            Some(interface) if self.kind == EntryKind::Function => format!("{interface}.{}", self.function()),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// The function's own name: no function's name has a dot, versions of interfaces have.
+    pub fn function(&self) -> &str {
+        self.name.rsplit_once('.').map_or(&self.name, |(_, function)| function)
+    }
+
+    /// JSON Schema (2020-12) of its arguments.
+    pub fn arguments_schema(&self) -> Value {
+        match &self.types {
+            Some(types) => types.json_schema(),
+            None => json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "array", "items": { "type": "string" } }),
+        }
+    }
+
+    fn is_called(&self, typed: &str) -> bool {
+        let Some(interface) = &self.interface else { return self.kind == EntryKind::Function && self.name == typed };
+        let unversioned = interface.split_once('@').map_or(&**interface, |(path, _)| path);
+        typed.rsplit_once('.').is_some_and(|(typed, function)| function == self.function() && (typed == unversioned || typed == short(interface)))
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        match (&self.types, self.kind) {
+            (Some(types), _) => types.obstacle().map(str::to_owned),
+            (None, EntryKind::Function) => Some("more types than are kept of one component".to_owned()),
+            (None, EntryKind::Command) => None,
+        }
+    }
+}
+
+impl EntryError {
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "no-such-entry",
+            Self::Ambiguous { .. } => "ambiguous-entry",
+            Self::NotCallable { .. } => "entry-not-callable",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Missing { entries, .. } if entries.is_empty() => "the component has no entry at all".to_owned(),
+            Self::Missing { entries, .. } => format!("it has: {}", entries.join(", ")),
+            Self::Ambiguous { .. } => "name the interface in full".to_owned(),
+            Self::NotCallable { .. } => "export a function of plain values (numbers, strings, lists, records, variants), or a command".to_owned(),
+        }
+    }
+}
 
 /// The export that makes a component a command, for any 0.2 version.
 pub fn is_command_export(name: &str) -> bool {
@@ -46,17 +146,21 @@ pub fn inspect(component: &Component) -> Inspection {
     let mut entries = Vec::new();
     for (name, item) in ty.exports(engine) {
         match item.ty {
-            ComponentItem::ComponentFunc(func) => entries.push(function(name.to_owned(), &func)),
-            ComponentItem::ComponentInstance(_) if is_command_export(name) => {
-                entries.push(EntryInfo { name: "main".to_owned(), kind: EntryKind::Command, signature: String::new() });
-            }
+            ComponentItem::ComponentFunc(func) => entries.push(function(name.to_owned(), None, &func)),
+            ComponentItem::ComponentInstance(_) if is_command_export(name) => entries.push(EntryInfo {
+                name: "main".to_owned(),
+                kind: EntryKind::Command,
+                interface: Some(name.to_owned()),
+                signature: String::new(),
+                types: None,
+            }),
             ComponentItem::ComponentInstance(instance) => {
                 // The short name where it can only mean one interface.
                 let unique = interfaces.iter().filter(|other| short(other) == short(name)).count() == 1;
                 let interface = if unique { short(name) } else { name };
                 for (func_name, item) in instance.exports(engine) {
                     if let ComponentItem::ComponentFunc(func) = item.ty {
-                        entries.push(function(format!("{interface}.{func_name}"), &func));
+                        entries.push(function(format!("{interface}.{func_name}"), Some(name), &func));
                     }
                 }
             }
@@ -65,7 +169,20 @@ pub fn inspect(component: &Component) -> Inspection {
     }
     // A resource's methods, as in `[method]counter.next`, cannot be called on their own.
     entries.retain(|entry| !entry.name.contains('['));
+    forget_past(SIGNATURES_MAX, &mut entries);
     Inspection { entries, imports }
+}
+
+/// Drops the types of the entries that come after `max` bytes of them.
+fn forget_past(max: usize, entries: &mut [EntryInfo]) {
+    let mut left = Some(max);
+    for entry in entries {
+        let bytes = serde_json::to_vec(&entry.types).map_or(usize::MAX, |text| text.len());
+        left = left.and_then(|left| left.checked_sub(bytes));
+        if left.is_none() {
+            entry.types = None;
+        }
+    }
 }
 
 /// `api` of `acme:reports/api@1.0.0`.
@@ -74,59 +191,12 @@ fn short(interface: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-fn function(name: String, func: &ComponentFunc) -> EntryInfo {
-    EntryInfo { name, kind: EntryKind::Function, signature: signature(func) }
-}
-
-fn signature(func: &ComponentFunc) -> String {
-    let params: Vec<_> = func.params().map(|(name, ty)| format!("{name}: {}", wit(&ty))).collect();
-    let mut text = format!("{}func({})", if func.async_() { "async " } else { "" }, params.join(", "));
-    if let Some(result) = func.results().next() {
-        let _ = write!(text, " -> {}", wit(&result));
-    }
-    match text.char_indices().nth(SIGNATURE_MAX) {
+fn function(name: String, interface: Option<&str>, func: &ComponentFunc) -> EntryInfo {
+    let types = Signature::of(func);
+    let text = types.to_string();
+    let signature = match text.char_indices().nth(SIGNATURE_SHOWN_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    }
-}
-
-/// A type as WIT writes it; records and variants, which have no names of their own here, are written out.
-fn wit(ty: &Type) -> String {
-    let list = |items: Vec<String>| items.join(", ");
-    match ty {
-        Type::Bool => "bool".to_owned(),
-        Type::S8 => "s8".to_owned(),
-        Type::U8 => "u8".to_owned(),
-        Type::S16 => "s16".to_owned(),
-        Type::U16 => "u16".to_owned(),
-        Type::S32 => "s32".to_owned(),
-        Type::U32 => "u32".to_owned(),
-        Type::S64 => "s64".to_owned(),
-        Type::U64 => "u64".to_owned(),
-        Type::Float32 => "f32".to_owned(),
-        Type::Float64 => "f64".to_owned(),
-        Type::Char => "char".to_owned(),
-        Type::String => "string".to_owned(),
-        Type::List(inner) => format!("list<{}>", wit(&inner.ty())),
-        Type::Option(inner) => format!("option<{}>", wit(&inner.ty())),
-        Type::Tuple(tuple) => format!("tuple<{}>", list(tuple.types().map(|t| wit(&t)).collect())),
-        Type::Record(record) => format!("record {{ {} }}", list(record.fields().map(|f| format!("{}: {}", f.name, wit(&f.ty))).collect())),
-        Type::Variant(variant) => format!("variant {{ {} }}", list(variant.cases().map(|c| format!("{}{}", c.name, payload(c.ty.as_ref()))).collect())),
-        Type::Enum(names) => format!("enum {{ {} }}", list(names.names().map(str::to_owned).collect())),
-        Type::Flags(names) => format!("flags {{ {} }}", list(names.names().map(str::to_owned).collect())),
-        Type::Result(result) => match (result.ok(), result.err()) {
-            (None, None) => "result".to_owned(),
-            (Some(ok), None) => format!("result<{}>", wit(&ok)),
-            (None, Some(err)) => format!("result<_, {}>", wit(&err)),
-            (Some(ok), Some(err)) => format!("result<{}, {}>", wit(&ok), wit(&err)),
-        },
-        Type::Own(_) => "own<resource>".to_owned(),
-        Type::Borrow(_) => "borrow<resource>".to_owned(),
-        // Behind features that our engines keep off.
-        Type::Map(_) | Type::FixedLengthList(_) | Type::Future(_) | Type::Stream(_) | Type::ErrorContext => "unsupported".to_owned(),
-    }
-}
-
-fn payload(ty: Option<&Type>) -> String {
-    ty.map_or_else(String::new, |ty| format!("({})", wit(ty)))
+    };
+    EntryInfo { name, kind: EntryKind::Function, interface: interface.map(str::to_owned), signature, types: Some(types) }
 }

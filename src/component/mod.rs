@@ -13,6 +13,7 @@ pub mod compile;
 mod engine;
 mod error;
 mod inspect;
+pub mod signature;
 mod upload;
 
 use std::path::PathBuf;
@@ -23,7 +24,8 @@ use crate::job::Digest;
 
 pub use engine::{EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 pub use error::{CompileCap, ComponentError, as_shown};
-pub use inspect::{EntryInfo, EntryKind, Inspection, is_command_export};
+pub use inspect::{EntryError, EntryInfo, EntryKind, Inspection, inspect, is_command_export};
+pub use signature::{ArgError, Signature};
 
 /// A compiled component: a file written by our own compiler, authenticated before it is mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

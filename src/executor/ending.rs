@@ -16,6 +16,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::limiter::{LimitHit, Refused};
 use super::signal::{Signal, Stop};
+use super::value::Returned;
 use crate::component::as_shown;
 use crate::job::{Limits, Outcome, RunError, bytes, duration};
 
@@ -31,10 +32,19 @@ pub(super) struct Ending {
     pub error: Option<RunError>,
 }
 
+/// What a call gave, where it came back.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Of a command that did not call `exit`.
+    Exit(Result<(), ()>),
+    /// Of a function.
+    Returned(Returned),
+}
+
 /// What is known when the guest is gone.
 pub(super) struct Facts<'a> {
-    /// What the call gave: `None` where it was dropped because it had to stop.
-    pub answer: Option<Result<Result<(), ()>, wasmtime::Error>>,
+    /// `None` where the call was dropped because it had to stop.
+    pub answer: Option<Result<&'a Answer, &'a wasmtime::Error>>,
     /// The instance existed, so the guest's own code may have run for some time.
     pub instantiated: bool,
     pub refused: Option<Refused>,
@@ -48,14 +58,20 @@ impl Ending {
     }
 
     fn succeeded() -> Self {
-        Self { outcome: Outcome::Succeeded, exit_code: Some(0), error: None }
+        Self { outcome: Outcome::Succeeded, exit_code: None, error: None }
     }
 
     fn exited(code: i32) -> Self {
         match code {
-            0 => Self::succeeded(),
+            0 => Self { exit_code: Some(0), ..Self::succeeded() },
             _ => Self { exit_code: Some(code), ..Self::new(Outcome::Failed, "exit-code", format!("exited with code {code}")) },
         }
+    }
+
+    /// The whole value is the attempt's result; people are shown its beginning.
+    fn returned_err(value: &serde_json::Value) -> Self {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Self::new(Outcome::Failed, "returned-err", as_shown(&format!("returned an error: {text}"), MESSAGE_MAX))
     }
 
     /// It could not start.
@@ -75,10 +91,12 @@ impl Ending {
             (Some(Stop::HostCalls), _) => {
                 Self::new(Outcome::Limit, "limit-host-calls", format!("called the host more often than limits.host_calls = {} allows", limits.host_calls))
             }
-            (_, Some(Ok(Ok(())))) => Self::succeeded(),
-            (_, Some(Ok(Err(())))) => Self::exited(1),
+            (_, Some(Ok(Answer::Exit(Ok(()))))) => Self::exited(0),
+            (_, Some(Ok(Answer::Exit(Err(()))))) => Self::exited(1),
+            (_, Some(Ok(Answer::Returned(Returned::Value { .. })))) => Self::succeeded(),
+            (_, Some(Ok(Answer::Returned(Returned::Err { json, .. })))) => Self::returned_err(json),
             (Some(stop), answer) if answer.as_ref().is_none_or(is_interrupt) => Self::stopped(stop, signal, limits),
-            (_, Some(Err(error))) => Self::of_error(&error, instantiated, limits),
+            (_, Some(Err(error))) => Self::of_error(error, instantiated, limits),
             (None, None) => Self::internal("its future was dropped without a reason"),
             (Some(stop), None) => Self::stopped(stop, signal, limits),
         };
@@ -108,6 +126,7 @@ impl Ending {
         if let Some(hit) = error.downcast_ref::<LimitHit>() {
             return match hit {
                 LimitHit::Result => limit("limit-result", format!("wrote more to stdout than limits.result = {} allows", bytes::format(limits.result))),
+                LimitHit::Returned => Self::returned_too_much(limits),
                 LimitHit::Random { asked } => {
                     limit("limit-random", format!("asked for {asked} random bytes at once, more than limits.random = {} allows", bytes::format(limits.random)))
                 }
@@ -121,6 +140,8 @@ impl Ending {
             (Some(Trap::OutOfFuel), _) => Self::new(Outcome::OutOfFuel, "out-of-fuel", format!("used all its fuel (limits.fuel = {})", limits.fuel)),
             (Some(trap), _) => Self::trapped(*trap, error),
             (None, Some(Untyped::Handles)) => resources(),
+            // Not below any frame of the guest: it had returned.
+            (None, Some(Untyped::HostCallBytes)) if !error.is::<WasmBacktrace>() => Self::returned_too_much(limits),
             (None, Some(Untyped::HostCallBytes)) => {
                 let max = bytes::format(limits.host_call_bytes);
                 limit("limit-host-call-bytes", format!("passed more bytes to the host in one call than limits.host_call_bytes = {max} allows"))
@@ -130,6 +151,11 @@ impl Ending {
             }
             (None, None) => Self::misused_host(error, instantiated),
         }
+    }
+
+    fn returned_too_much(limits: &Limits) -> Self {
+        let max = bytes::format(limits.result);
+        Self::new(Outcome::Limit, "limit-result", format!("returned a value that takes more JSON than limits.result = {max} allows"))
     }
 
     fn trapped(trap: Trap, error: &wasmtime::Error) -> Self {
@@ -174,7 +200,7 @@ impl Ending {
     }
 }
 
-fn is_interrupt<T>(answer: &Result<T, wasmtime::Error>) -> bool {
+fn is_interrupt<T>(answer: &Result<T, &wasmtime::Error>) -> bool {
     matches!(answer, Err(error) if error.downcast_ref() == Some(&Trap::Interrupt))
 }
 

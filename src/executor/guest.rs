@@ -15,6 +15,7 @@ use super::host::{Interface, NAMES, Random};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
 use super::signal::{Signal, Stop};
+use crate::job::Entry;
 
 pub(super) struct Guest {
     wasi: WasiCtx,
@@ -38,8 +39,12 @@ impl Guest {
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
         // Everything else a WasiCtx starts without: directories, stdin, environment, arguments.
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(stdout.clone())
-            .stderr(stderr.clone())
+        match request.entry {
+            Entry::Main => wasi.stdout(stdout.clone()),
+            // A function returns its result, so what it prints is for the log.
+            Entry::Function(_) => wasi.stdout(stderr.clone()),
+        };
+        wasi.stderr(stderr.clone())
             .arg(&request.program)
             .args(args)
             .envs(&request.env)

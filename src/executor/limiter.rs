@@ -8,11 +8,13 @@ use wasmtime::ResourceLimiter;
 use crate::component::{MEMORIES_MAX, TABLES_MAX};
 use crate::job::Limits;
 
-/// A limit that stopped the guest inside a host call.
+/// A limit that stopped the guest inside a host call, or as it returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LimitHit {
     #[error("wrote more to stdout than limits.result allows")]
     Result,
+    #[error("returned more than limits.result allows")]
+    Returned,
     #[error("asked for {asked} random bytes at once")]
     Random { asked: u64 },
 }

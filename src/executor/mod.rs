@@ -21,6 +21,7 @@ pub mod pool;
 mod sandbox;
 mod signal;
 mod ticker;
+mod value;
 mod worker;
 
 use async_trait::async_trait;

@@ -1,18 +1,20 @@
 //! One attempt: a fresh store and instance with every limit on, one call, a report.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
-use super::ending::{Ending, Facts};
+use super::ending::{Answer, Ending, Facts};
 use super::guest::Guest;
+use super::limiter::LimitHit;
 use super::signal::{Metered, Signal};
+use super::value::{self, Returned};
 use super::{AttemptReport, AttemptRequest};
-use crate::component::{Artefact, is_command_export};
+use crate::component::{Artefact, EntryError, EntryInfo, Inspection, Signature, inspect, is_command_export};
 use crate::job::{AttemptLog, Digest, Entry, Limits, Receipt, RunResult};
 
 /// A guest that computes gives way after so much fuel, and what it used is known to that precision when it is stopped.
@@ -23,6 +25,21 @@ pub(super) struct Loaded {
     pre: InstancePre<Guest>,
     /// `run` of `wasi:cli/run`.
     main: Option<ComponentExportIndex>,
+    /// Looked at when the first of them is called.
+    functions: OnceLock<Functions>,
+}
+
+/// The functions that jobs can call.
+struct Functions {
+    inspection: Inspection,
+    /// As many as there are entries, in their order.
+    exports: Vec<Option<ComponentExportIndex>>,
+}
+
+/// What an attempt calls, and with what.
+enum Call<'a> {
+    Main { export: &'a ComponentExportIndex, argv: Vec<String> },
+    Function { export: &'a ComponentExportIndex, signature: &'a Signature, args: Vec<Val> },
 }
 
 impl Loaded {
@@ -39,7 +56,39 @@ impl Loaded {
     }
 
     pub fn new(linker: &Linker<Guest>, component: &Component) -> wasmtime::Result<Self> {
-        Ok(Self { main: main_export(component), pre: linker.instantiate_pre(component)? })
+        Ok(Self { main: main_export(component), pre: linker.instantiate_pre(component)?, functions: OnceLock::new() })
+    }
+
+    fn call(&self, request: &AttemptRequest) -> Result<Call<'_>, Ending> {
+        let missing = || Ending::refused("entry-missing", format!("the component has no entry {}", request.entry));
+        if request.entry == Entry::Main {
+            let export = self.main.as_ref().ok_or_else(missing)?;
+            return Ok(Call::Main { export, argv: argv(&request.args).map_err(|message| Ending::refused("args-not-argv", message))? });
+        }
+        let Functions { inspection, exports } = self.functions.get_or_init(|| Functions::of(self.pre.component()));
+        let entry = inspection.entry(&request.entry).map_err(|e| match e {
+            EntryError::Missing { .. } => missing(),
+            e => Ending::refused(e.code(), e.to_string()),
+        })?;
+        let at = inspection.entries.iter().position(|other| std::ptr::eq(other, entry));
+        let export = at.and_then(|at| exports.get(at)?.as_ref()).ok_or_else(missing)?;
+        let signature = entry.types.as_ref().ok_or_else(missing)?;
+        let values = signature.read(&request.args).map_err(|e| Ending::refused("bad-args", e.to_string()))?;
+        Ok(Call::Function { export, signature, args: value::to_vals(values, signature) })
+    }
+}
+
+impl Functions {
+    fn of(component: &Component) -> Self {
+        let inspection = inspect(component);
+        let export = |entry: &EntryInfo| {
+            let interface = match &entry.interface {
+                Some(name) => Some(component.get_export_index(None, name)?),
+                None => None,
+            };
+            component.get_export_index(interface.as_ref(), entry.function())
+        };
+        Self { exports: inspection.entries.iter().map(export).collect(), inspection }
     }
 }
 
@@ -57,31 +106,25 @@ pub(super) struct PoolFull;
 pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
-    let (main, args) = match (&request.entry, &loaded.main) {
-        (Entry::Function(name), _) => {
-            let message = format!("entry {name:?} is an exported function; this version runs commands (main) only");
-            return Ok(unstarted(&Asked::of(request), Ending::refused("entry-not-callable", message)));
-        }
-        (Entry::Main, None) => return Ok(unstarted(&Asked::of(request), Ending::refused("entry-missing", "the component has no entry main"))),
-        (Entry::Main, Some(main)) => match argv(&request.args) {
-            Ok(args) => (main, args),
-            Err(message) => return Ok(unstarted(&Asked::of(request), Ending::refused("args-not-argv", message))),
-        },
+    let call = match loaded.call(request) {
+        Ok(call) => call,
+        Err(ending) => return Ok(unstarted(&Asked::of(request), ending)),
     };
     let limits = &request.limits;
     let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
     // So far away that it cannot be expressed is never.
     let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_hours(24 * 365));
-    let guest = Guest::new(request, &args, signal.clone(), deadline);
-    let mut store = match new_store(loaded.pre.engine(), guest, limits) {
+    let argv = if let Call::Main { argv, .. } = &call { &**argv } else { &[] };
+    let guest = Guest::new(request, argv, signal.clone(), deadline);
+    let mut store = match new_store(loaded.pre.engine(), guest, limits, &call) {
         Ok(store) => store,
         Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),
     };
     let mut cpu = Duration::ZERO;
     let mut instantiated_at = None;
     let answer = {
-        let call = pin!(call(&mut store, &loaded.pre, main, &mut instantiated_at));
-        Metered::new(call, signal, deadline, &mut cpu).await
+        let carried_out = pin!(carry_out(&call, &mut store, &loaded.pre, &mut instantiated_at, limits.result));
+        Metered::new(carried_out, signal, deadline, &mut cpu).await
     };
     if matches!(&answer, Some(Err(error)) if error.is::<PoolConcurrencyLimitError>()) {
         return Err(PoolFull);
@@ -89,8 +132,17 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     let wall = began.elapsed();
     let fuel_left = store.get_fuel().unwrap_or(0);
     let guest = store.data();
-    let ending = Ending::of(Facts { answer, instantiated: instantiated_at.is_some(), refused: guest.limiter.refused, signal, limits });
-    let result = guest.stdout.sink().take();
+    let answered = answer.as_ref().map(Result::as_ref);
+    let ending = Ending::of(Facts { answer: answered, instantiated: instantiated_at.is_some(), refused: guest.limiter.refused, signal, limits });
+    let (result, result_bytes) = match (&call, answer) {
+        (Call::Main { .. }, _) => {
+            let stdout = guest.stdout.sink().take();
+            let bytes = stdout.len() as u64;
+            (Some(RunResult::Text(stdout)), bytes)
+        }
+        (_, Some(Ok(Answer::Returned(Returned::Value { json, bytes } | Returned::Err { json, bytes })))) => (Some(RunResult::Value(json)), bytes),
+        _ => (None, 0),
+    };
     let log = guest.stderr.sink().take();
     let receipt = Receipt {
         fuel_used: limits.fuel.saturating_sub(fuel_left),
@@ -102,27 +154,39 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
         host_calls_by_interface: guest.host_calls_by_interface(),
         log_bytes: (log.head.len() + log.tail.len()) as u64 + log.dropped,
         log_bytes_dropped: log.dropped,
-        result_bytes: result.len() as u64,
+        result_bytes,
         ..receipt(&Asked::of(request), started_at)
     };
     let Ending { outcome, exit_code, error } = ending;
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
-    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result: Some(RunResult::Text(result)), log, receipt, retry: None })
+    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry: None })
 }
 
-async fn call(
+async fn carry_out(
+    call: &Call<'_>,
     store: &mut Store<Guest>,
     pre: &InstancePre<Guest>,
-    main: &ComponentExportIndex,
     instantiated_at: &mut Option<Instant>,
-) -> wasmtime::Result<Result<(), ()>> {
+    result_max: u64,
+) -> wasmtime::Result<Answer> {
     let instance = pre.instantiate_async(&mut *store).await?;
     *instantiated_at = Some(Instant::now());
-    let main = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, main)?;
-    Ok(main.call_async(store, ()).await?.0)
+    match call {
+        Call::Main { export, .. } => {
+            let main = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, export)?;
+            Ok(Answer::Exit(main.call_async(store, ()).await?.0))
+        }
+        Call::Function { export, signature, args } => {
+            let function = instance.get_func(&mut *store, export).ok_or_else(|| wasmtime::Error::msg("the function is not exported"))?;
+            let mut result = signature.result.as_ref().map(|_| Val::Bool(false));
+            function.call_async(store, args, result.as_mut_slice()).await?;
+            let returned = value::returned(result, signature, result_max);
+            returned.map(Answer::Returned).map_err(|_| LimitHit::Returned.into())
+        }
+    }
 }
 
-fn new_store(engine: &Engine, guest: Guest, limits: &Limits) -> wasmtime::Result<Store<Guest>> {
+fn new_store(engine: &Engine, guest: Guest, limits: &Limits, call: &Call<'_>) -> wasmtime::Result<Store<Guest>> {
     let capped = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let mut store = Store::try_new(engine, guest)?;
     store.limiter(|guest| &mut guest.limiter);
@@ -130,7 +194,10 @@ fn new_store(engine: &Engine, guest: Guest, limits: &Limits) -> wasmtime::Result
     store.fuel_async_yield_interval(Some(FUEL_BETWEEN_YIELDS))?;
     store.epoch_deadline_callback(|store| Ok(store.data().at_epoch()));
     store.set_epoch_deadline(1);
-    store.set_hostcall_fuel(capped(limits.host_call_bytes));
+    store.set_hostcall_fuel(match call {
+        Call::Main { .. } => capped(limits.host_call_bytes),
+        Call::Function { .. } => value::lifted_max(limits),
+    });
     store.set_max_component_handles(capped(limits.resources));
     Ok(store)
 }

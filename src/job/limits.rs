@@ -17,7 +17,7 @@ pub struct Limits {
     /// Wall time of the attempt from instantiation on, time in host calls included.
     #[serde(with = "duration")]
     pub timeout: SignedDuration,
-    /// Bytes of the result (a command's stdout).
+    /// Bytes of the result: a command's stdout, or a function's returned value in JSON.
     #[serde(with = "bytes")]
     pub result: u64,
     /// Bytes of log kept: the first and the last half of this, the middle is counted as dropped.
@@ -31,7 +31,8 @@ pub struct Limits {
     pub host_calls: u64,
     /// Handles open at once (streams, pollables …).
     pub resources: u64,
-    /// Bytes that the host copies out of the guest in one host call.
+    /// Bytes that the host copies out of the guest in one host call. A function's returned value passes the same gate,
+    /// where a byte of JSON may take 24: so for functions it is 24 times `result` where that is more.
     #[serde(with = "bytes")]
     pub host_call_bytes: u64,
     /// Random bytes in one host call.

@@ -439,10 +439,10 @@ async fn a_spinning_guest_leaves_its_worker_to_others() {
 // What cannot start.
 
 #[tokio::test]
-async fn a_function_entry_is_refused() {
+async fn a_function_that_the_component_does_not_export_is_refused() {
     let request = AttemptRequest { entry: Entry::Function("generate".into()), ..cage::request(&wat::tiny()).await };
     let report = cage::pool(1).run(request).await;
-    assert_eq!((report.outcome, report.code()), (Outcome::Refused, "entry-not-callable"));
+    assert_eq!((report.outcome, report.code()), (Outcome::Refused, "entry-missing"));
 }
 
 #[tokio::test]
