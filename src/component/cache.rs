@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use wasmtime::Engine;
 
 use super::compile::Compiler;
+use super::inspect::INSPECTION_FORMAT;
 use super::{Artefact, ComponentError, EngineSettings, Inspection, engine_config};
 use crate::job::Digest;
 
@@ -297,6 +298,7 @@ fn engine_hash(settings: &EngineSettings) -> Result<String, ComponentError> {
     engine.precompile_compatibility_hash().hash(&mut sha);
     // What the compile child checked by.
     sha.write(serde_json::to_string(settings).map_err(|e| ComponentError::machine("cannot name the engine", e))?.as_bytes());
+    sha.write(&INSPECTION_FORMAT.to_le_bytes());
     Ok(Digest(sha.0.finalize().into()).to_hex()[..16].to_owned())
 }
 

@@ -50,6 +50,8 @@ pub enum EntryError {
     NotCallable { typed: String, obstacle: String },
 }
 
+/// Raised when inspection finds more or says it otherwise, so that what is cached is compiled and looked at anew.
+pub(super) const INSPECTION_FORMAT: u32 = 2;
 /// Characters of a signature that people are shown.
 const SIGNATURE_SHOWN_MAX: usize = 2_000;
 /// Bytes that all signatures of a component take as they are stored.

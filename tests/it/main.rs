@@ -8,3 +8,4 @@ mod sandbox;
 mod scheduler;
 mod store;
 mod support;
+mod value;
