@@ -9,7 +9,7 @@ use crate::job::{ComponentName, Entry, Reference, Version};
 use crate::wire::{ComponentDetail, Page};
 
 use super::error::{CliError, Exit, Result};
-use super::output::{Table, fields, grouped, patience, size};
+use super::output::{Column, Table, fields, grouped, patience, size};
 use super::{Context, limits, when};
 
 #[derive(Subcommand)]
@@ -112,7 +112,7 @@ fn list(page: &PageFlags, context: &Context) -> Result {
         out.hint("there is no component yet: bellcage component push FILE.wasm");
         return Ok(Exit::OK);
     }
-    let mut table = Table::new(&["NAME", ">VERSION", ">SIZE", "PUSHED", "ENTRIES"]);
+    let mut table = Table::new([Column::whole("NAME"), Column::figure("VERSION"), Column::figure("SIZE"), Column::whole("PUSHED"), Column::text("ENTRIES")]);
     for c in list.components {
         let entries = c.entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
         table.row([c.name.to_string(), c.version.to_string(), size(c.size), when::local(c.pushed_at, &TimeZone::UTC), entries]);

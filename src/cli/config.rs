@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::error::{Exit, Result};
-use super::output::Table;
+use super::output::{Column, Table};
 
 #[derive(Subcommand)]
 pub enum ConfigCommand {
@@ -33,7 +33,7 @@ pub fn run(command: &ConfigCommand, context: &Context) -> Result {
         out.document(&json!({ "settings": settings }))?;
         return Ok(Exit::OK);
     }
-    let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
+    let mut table = Table::new([Column::whole("SETTING"), Column::text("VALUE"), Column::text("FROM")]);
     for setting in settings {
         table.row([setting.key, setting.value.to_string(), setting.origin.to_string()]);
     }

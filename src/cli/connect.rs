@@ -9,6 +9,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, ClientError, ClientErrorKind, DEFAULT_SERVER};
@@ -29,6 +31,13 @@ impl ServerFile {
 
     fn read(data: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(data.join(Self::NAME)).ok()?).ok()
+    }
+
+    /// Whether the process that wrote it still exists. One that was killed leaves the file behind, and then whoever
+    /// listens at its port by now must not be sent the token.
+    fn lives(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
     }
 
     pub fn write(&self, data: &Path) -> Result<()> {
@@ -59,7 +68,7 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<()> {
 
 pub fn client(named: Option<&str>, data: &Path) -> Result<Client> {
     let token = std::env::var("BELLCAGE_TOKEN").ok().filter(|token| !token.is_empty());
-    let here = ServerFile::read(data);
+    let here = ServerFile::read(data).filter(ServerFile::lives);
     let (address, token) = match (named, here) {
         (Some(named), Some(here)) if same_server(named, &here.address) => (named.to_owned(), token.or(Some(here.token))),
         (Some(named), _) => (named.to_owned(), token),
@@ -97,13 +106,16 @@ mod tests {
     #[test]
     fn a_server_of_another_directory_is_never_sent_this_ones_token() {
         let dir = tempfile::tempdir().unwrap();
-        let file = ServerFile { address: "http://127.0.0.1:1".to_owned(), token: "t0".to_owned(), pid: 7 };
+        let file = ServerFile { address: "http://127.0.0.1:1".to_owned(), token: "t0".to_owned(), pid: std::process::id() };
         file.write(dir.path()).unwrap();
         let debug = |named: Option<&str>| format!("{:?}", client(named, dir.path()).unwrap());
         assert!(debug(None).contains("127.0.0.1:1\""));
         assert!(debug(Some("127.0.0.1:2")).contains("127.0.0.1:2"));
         assert!(same_server("127.0.0.1:1/", &file.address) && !same_server("127.0.0.1:12", &file.address));
-        ServerFile { pid: 8, ..file }.remove(dir.path());
+        ServerFile { pid: 1, ..file.clone() }.remove(dir.path());
         assert!(dir.path().join("server.json").exists(), "another server's file stays");
+        // The highest pid that Linux can give is 4,194,304.
+        ServerFile { pid: 5_000_000, ..file }.write(dir.path()).unwrap();
+        assert!(debug(None).contains(DEFAULT_SERVER), "a server that was killed is not asked");
     }
 }

@@ -15,7 +15,7 @@ use super::component::{PageFlags, hint_more};
 use super::error::{CliError, Exit, Result};
 use super::limits::{LimitFlags, pairs, read_input};
 use super::next::{TriggerFlags, instants, list as list_fires};
-use super::output::{Table, fields, patience};
+use super::output::{Column, Table, fields, patience};
 use super::{Context, when};
 
 #[derive(Subcommand)]
@@ -367,7 +367,8 @@ fn list(labels: &[String], page: &PageFlags, context: &Context) -> Result {
         return Ok(Exit::OK);
     }
     let now = context.now();
-    let mut table = Table::new(&["ID", "COMPONENT", "FIRES", "NEXT", "", "LAST"]);
+    let mut table =
+        Table::new([Column::whole("ID"), Column::text("COMPONENT"), Column::text("FIRES"), Column::whole("NEXT"), Column::text(""), Column::whole("LAST")]);
     for job in list.jobs {
         let (next, away) = match (state(&job), job.next_fire) {
             (Some(state), _) => (state, String::new()),

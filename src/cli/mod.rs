@@ -36,13 +36,19 @@ use output::Output;
 
 /// A scheduler whose jobs are WebAssembly components: cron for untrusted code, with hard limits and a receipt for every run
 #[derive(Parser)]
-#[command(name = "bellcage", version, arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "bellcage", version, arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
     command: Command,
 }
+
+const AFTER_HELP: &str = "\
+Environment: BELLCAGE_TOKEN is the token of a server that was not started in this directory; every setting is a variable too, such as \
+BELLCAGE_LIMITS_FUEL; NO_COLOR is heeded.
+Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 4 conflict, 5 denied, 6 no server; of a run that was waited for: 20 failed or trapped, \
+21 out of fuel, 22 out of memory, 23 timeout, 24 cancelled, 25 another limit, 26 lost, 27 refused.";
 
 #[derive(Args)]
 struct Global {

@@ -89,7 +89,7 @@ impl Output {
     }
 
     pub fn hint(&self, text: &str) {
-        self.message(&format!("{} {text}", self.stderr.cyan("hint:")));
+        self.message(&format!("{} {}", self.stderr.cyan("hint:"), escape(text)));
     }
 
     fn bytes(&self, bytes: &[u8]) -> Result<()> {
@@ -182,29 +182,49 @@ fn escape_but(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// A table: the columns as wide as what is in them, the last one that may shrink cut to the terminal.
+/// A table: the columns as wide as what is in them, until the terminal is too narrow. Then figures are left out from
+/// the right, and after that text is cut, the widest first; what a reader must copy stays whole.
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
 
 #[derive(Clone, Copy)]
-struct Column {
+pub struct Column {
     title: &'static str,
-    right: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Whole,
+    Figure,
+}
+
+impl Column {
+    /// May be cut.
+    pub const fn text(title: &'static str) -> Self {
+        Self { title, kind: Kind::Text }
+    }
+
+    /// Is never cut: ids, times.
+    pub const fn whole(title: &'static str) -> Self {
+        Self { title, kind: Kind::Whole }
+    }
+
+    /// Set to the right; the first to go where there is no room.
+    pub const fn figure(title: &'static str) -> Self {
+        Self { title, kind: Kind::Figure }
+    }
 }
 
 /// The least that is left of a column that is cut.
 const COLUMN_MIN: usize = 8;
 
 impl Table {
-    /// Titles; one that begins with `>` is set to the right.
-    pub fn new(titles: &[&'static str]) -> Self {
-        let column = |title: &'static str| match title.strip_prefix('>') {
-            Some(title) => Column { title, right: true },
-            None => Column { title, right: false },
-        };
-        Self { columns: titles.iter().map(|t| column(t)).collect(), rows: Vec::new() }
+    pub fn new(columns: impl Into<Vec<Column>>) -> Self {
+        Self { columns: columns.into(), rows: Vec::new() }
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
@@ -212,50 +232,46 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| escape(&cell).into_owned()).collect());
     }
 
-    /// With titles, cut to the terminal's width where there is one.
+    /// With titles, fitted to the terminal's width where there is one.
     pub fn render(&self, out: &Output) -> String {
-        let widths = self.widths(out.width);
-        let mut text = out.stdout.dim(&self.line(&self.columns.iter().map(|c| c.title.to_owned()).collect::<Vec<_>>(), &widths));
+        let layout = self.layout(out.width);
+        let titles: Vec<_> = self.columns.iter().map(|c| c.title.to_owned()).collect();
+        let mut text = out.stdout.dim(&self.line(&titles, &layout));
         text.push('\n');
         for row in &self.rows {
-            text.push_str(&self.line(row, &widths));
+            text.push_str(&self.line(row, &layout));
             text.push('\n');
         }
         text
     }
 
-    fn widths(&self, most: Option<usize>) -> Vec<usize> {
+    /// The columns that are shown, and how wide.
+    fn layout(&self, most: Option<usize>) -> Vec<(usize, usize)> {
         let natural = |i: usize| self.rows.iter().map(|row| length(&row[i])).chain([length(self.columns[i].title)]).max().unwrap_or(0);
-        let mut widths: Vec<usize> = (0..self.columns.len()).map(natural).collect();
-        let Some(most) = most else { return widths };
-        // The widest gives way first, so that ids and times stay readable as long as they can.
-        let gaps = 2 * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > most {
-            match widths.iter_mut().max() {
-                Some(widest) if *widest > COLUMN_MIN => *widest -= 1,
-                _ => break,
-            }
+        let mut layout: Vec<_> = (0..self.columns.len()).map(|i| (i, natural(i))).collect();
+        let Some(most) = most else { return layout };
+        let too_wide = |layout: &[(usize, usize)]| layout.iter().map(|(_, width)| width + 2).sum::<usize>() > most + 2;
+        let kind = |i: usize| self.columns[i].kind;
+        while too_wide(&layout)
+            && let Some(last) = layout.iter().rposition(|(i, _)| kind(*i) == Kind::Figure)
+        {
+            layout.remove(last);
         }
-        widths
+        while too_wide(&layout)
+            && let Some((_, widest)) = layout.iter_mut().filter(|(i, width)| kind(*i) == Kind::Text && *width > COLUMN_MIN).max_by_key(|(_, width)| *width)
+        {
+            *widest -= 1;
+        }
+        layout
     }
 
-    fn line(&self, cells: &[String], widths: &[usize]) -> String {
-        let mut line = String::new();
-        for (i, cell) in cells.iter().enumerate() {
-            let cell = cut(cell, widths[i]);
-            let pad = " ".repeat(widths[i].saturating_sub(length(&cell)));
-            if i > 0 {
-                line.push_str("  ");
-            }
-            if self.columns[i].right {
-                line.push_str(&pad);
-                line.push_str(&cell);
-            } else {
-                line.push_str(&cell);
-                line.push_str(&pad);
-            }
-        }
-        line.trim_end().to_owned()
+    fn line(&self, cells: &[String], layout: &[(usize, usize)]) -> String {
+        let cell = |(i, width): &(usize, usize)| {
+            let cell = cut(&cells[*i], *width);
+            let pad = " ".repeat(width.saturating_sub(length(&cell)));
+            if self.columns[*i].kind == Kind::Figure { pad + &cell } else { cell.into_owned() + &pad }
+        };
+        layout.iter().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }
 }
 
@@ -366,12 +382,20 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_aligned_and_cut_to_the_terminal() {
-        let mut table = Table::new(&["ID", ">FUEL", "WHAT"]);
-        table.row(["a".into(), "1".into(), "a description of some length".into()]);
-        table.row(["longer".into(), "1000".into(), "x\u{7}y".into()]);
-        assert_eq!(table.render(&plain(None)), "ID      FUEL  WHAT\na          1  a description of some length\nlonger  1000  x\\u{7}y\n");
-        assert_eq!(table.render(&plain(Some(26))), "ID      FUEL  WHAT\na          1  a descript…\nlonger  1000  x\\u{7}y\n");
+    fn a_table_is_aligned_and_fitted_to_the_terminal() {
+        let mut table = Table::new([Column::whole("ID"), Column::text("WHAT"), Column::figure("FUEL")]);
+        table.row(["a".into(), "a description of some length".into(), "1".into()]);
+        table.row(["longer".into(), "x\u{7}y".into(), "1000".into()]);
+        let at = |width| table.render(&plain(width));
+        assert_eq!(
+            at(None),
+            "ID      WHAT                          FUEL\n\
+             a       a description of some length     1\n\
+             longer  x\\u{7}y                       1000\n"
+        );
+        assert_eq!(at(Some(41)), "ID      WHAT\na       a description of some length\nlonger  x\\u{7}y\n", "the figures go first");
+        assert_eq!(at(Some(20)), "ID      WHAT\na       a descripti…\nlonger  x\\u{7}y\n", "then text is cut");
+        assert_eq!(at(Some(5)), "ID      WHAT\na       a descr…\nlonger  x\\u{7}y\n", "an id stays whole");
     }
 
     #[test]

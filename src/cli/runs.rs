@@ -12,7 +12,7 @@ use crate::wire::{CancelFound, Event, EventKind, EventQuery, Firing, FiringQuery
 use super::Context;
 use super::component::{PageFlags, hint_more};
 use super::error::{CliError, Exit, Result};
-use super::output::{Output, Style, Table, count, escape, escape_lines, fields, grouped, micros, size};
+use super::output::{Column, Output, Style, Table, count, escape, escape_lines, fields, grouped, micros, size};
 use super::when::{self, Zones};
 
 #[derive(Subcommand)]
@@ -103,7 +103,15 @@ fn list(args: &ListArgs, context: &Context) -> Result {
     let mut rows: Vec<(Timestamp, [String; 7])> = list.runs.iter().map(|run| (run.scheduled_at, run_row(run, &mut zones))).collect();
     rows.extend(firings.iter().map(|firing| (firing.last, firing_row(firing, &mut zones))));
     rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let mut table = Table::new(&["RUN", "JOB", "SCHEDULED", "OUTCOME", ">TOOK", ">FUEL", ">MEMORY"]);
+    let mut table = Table::new([
+        Column::whole("RUN"),
+        Column::text("JOB"),
+        Column::whole("SCHEDULED"),
+        Column::whole("OUTCOME"),
+        Column::figure("TOOK"),
+        Column::figure("FUEL"),
+        Column::figure("MEMORY"),
+    ]);
     for (_, row) in rows {
         table.row(row);
     }

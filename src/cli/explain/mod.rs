@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use super::error::{CliError, Exit, Result};
-use super::output::{Table, fields};
+use super::output::{Column, Table, fields};
 
 #[derive(Subcommand)]
 pub enum ExplainCommand {
@@ -55,7 +55,7 @@ fn errors(context: &Context) -> Result {
         out.document(&json!({ "codes": codes }))?;
         return Ok(Exit::OK);
     }
-    let mut table = Table::new(&["CODE", "CAUSE"]);
+    let mut table = Table::new([Column::whole("CODE"), Column::text("CAUSE")]);
     for code in codes::CODES {
         table.row([code.code.to_owned(), code.cause.to_owned()]);
     }

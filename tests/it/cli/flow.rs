@@ -1,6 +1,7 @@
 //! A user's first hour: serve, push, add, look, stop.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -63,6 +64,9 @@ fn a_run_on_demand_can_be_waited_for() {
     let ran = place.bellcage(&["trigger", "spin", "--wait"]);
     assert_eq!(ran.code, 21, "{ran:?}");
     assert!(ran.stderr.ends_with("out-of-fuel: used all its fuel (limits.fuel = 1000000)\n"), "{ran:?}");
+    let page = place.bellcage(&["runs", "list", "-n", "1"]);
+    let cursor = page.stderr.trim().strip_prefix("hint: there are more: --after ").unwrap_or_else(|| panic!("{page:?}")).to_owned();
+    assert_eq!(place.json(&["runs", "list", "--after", &cursor])["runs"][0]["job"], "greet");
     let detail = place.bellcage(&["trigger", "spin", "--wait", "--json"]);
     assert_eq!((detail.code, detail.json()["cause"].as_str()), (21, Some("on-demand")));
 }
@@ -74,10 +78,12 @@ fn a_run_can_be_cancelled_and_watched() {
     place.bellcage(&["component", "push", SPIN]).ok();
     place.bellcage(&["job", "add", "spin", "--component", "spin", "--manual", "--fuel", "900G", "--timeout", "10m"]).ok();
     let mut watch = place.start_beside(&["runs", "watch", "--job", "spin", "--jsonl"]);
-    let id = place.wait("a watcher that sees a run start", || {
-        let run = place.bellcage(&["trigger", "spin"]).ok();
-        watch.line_within(std::time::Duration::from_secs(1), |line| line.contains("run-started")).map(|_| run.trim().to_owned())
+    place.wait("the watcher's first event", || {
+        place.bellcage(&["job", "pause", "spin"]).ok();
+        watch.line_within(Duration::from_millis(100), |line| line.contains("job-paused"))
     });
+    let id = place.bellcage(&["trigger", "spin"]).ok().trim().to_owned();
+    watch.line(|line| line.contains("run-started") && line.contains(&id));
     assert!(place.bellcage(&["runs", "cancel", &id, "--reason", "enough"]).ok().contains("is being stopped"));
     let event: Value = serde_json::from_str(&watch.line(|line| line.contains("run-ended") && line.contains(&id))).unwrap();
     assert_eq!(event["outcome"], "cancelled");
@@ -133,6 +139,16 @@ fn what_the_server_writes_is_for_its_owner_alone_and_the_token_stays() {
     assert!(!place.path(".bellcage/server.json").exists());
     let _again = place.serve(&[]);
     assert_eq!(std::fs::read_to_string(place.path(".bellcage/token")).unwrap(), token);
+}
+
+#[test]
+fn a_server_that_cannot_listen_says_so() {
+    let place = Place::default();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    place.bellcage(&["serve", "--listen", &address]).refused(1, &format!("{address} cannot be listened on: "), "another server may have it");
+    place.bellcage(&["serve", "--set", "server.token=short"]).refused(2, "the token has 5 characters", "use 16 or more letters");
+    assert!(!place.path(".bellcage/server.json").exists());
 }
 
 #[test]

@@ -90,6 +90,14 @@ fn a_second_run_compiles_nothing() {
 }
 
 #[test]
+fn without_a_home_the_cache_is_in_the_working_directory() {
+    let place = Place::default();
+    let output = place.command(&["run", "hello"]).env_clear().output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(place.path(".bellcage/cache").exists());
+}
+
+#[test]
 fn an_unknown_flag_before_the_file_is_refused_and_one_after_it_is_the_guests() {
     let place = Place::default();
     let ran = place.bellcage(&["run", "--feul", "3", "hello"]);
