@@ -1,0 +1,1 @@
+// This file lets sbrk have no body.
