@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clock::{Clock, System};
-use crate::component::EngineSettings;
 use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
+use crate::component::{EngineSettings, EntryError};
 use crate::config::{self, Config};
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig};
-use crate::job::{Entry, Isolation, Outcome, RunId, RunResult};
+use crate::job::{Entry, Isolation, JobSpec, Outcome, RunId, RunResult};
 
 use super::error::{CliError, Exit, Result};
+use super::job::arguments;
 use super::limits::{LimitFlags, pairs, read_input};
 use super::output::{Output, PATIENCE, escape};
 use super::runs::receipt_text;
@@ -32,6 +33,12 @@ escaped), the log to stderr; the exit code says the outcome: 0 succeeded, 20 fai
 pub struct RunArgs {
     #[command(flatten)]
     limits: LimitFlags,
+    /// Call this exported function instead of the command
+    #[arg(long, value_name = "FUNCTION")]
+    entry: Option<String>,
+    /// The function's arguments in JSON: an object by name, or a list by position
+    #[arg(long, value_name = "JSON", requires = "entry")]
+    args: Option<String>,
     /// An environment variable; the guest sees no other
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -53,9 +60,15 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     let [file, guest_args @ ..] = args.guest.as_slice() else { return Err(CliError::usage("no component was named")) };
     let config = &context.loaded.config;
     let (program, bytes) = component(Path::new(file), config)?;
+    let entry = args.entry.as_deref().map_or(Ok(Entry::Main), str::parse)?;
+    if entry != Entry::Main && !guest_args.is_empty() {
+        return Err(CliError::usage("a function is given its arguments with --args").hint("for example --args '{\"day\":\"yesterday\"}' before FILE"));
+    }
+    let guest_args = guest_args.iter().map(text).collect::<Result<Vec<_>>>()?;
     let request = Request {
         program,
-        args: guest_args.iter().map(text).collect::<Result<_>>()?,
+        entry,
+        args: arguments(args.args.as_deref(), &guest_args)?.unwrap_or_default(),
         env: pairs("--env", &args.env)?.into_iter().collect(),
         stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.unwrap_or_default(),
         limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
@@ -69,7 +82,8 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
 /// What the attempt is given besides the component.
 struct Request {
     program: String,
-    args: Vec<String>,
+    entry: Entry,
+    args: Value,
     env: Vec<(String, String)>,
     stdin: Vec<u8>,
     limits: crate::job::Limits,
@@ -112,10 +126,10 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         }
     };
     let (artefact, inspection) = found;
-    if !inspection.entries.iter().any(|entry| entry.name == "main") {
-        let entries: Vec<_> = inspection.entries.iter().map(|entry| entry.name.as_str()).collect();
-        let has = if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) };
-        return Err(CliError::new(Exit::USAGE, "no-such-entry", "the component has no entry main").hint(has));
+    let entry = inspection.entry(&request.entry)?;
+    JobSpec::validate_args(&request.entry, &request.args)?;
+    if let Some(signature) = &entry.types {
+        signature.check(&request.args).map_err(|e| CliError::new(Exit::USAGE, "bad-args", e.to_string()).hint(format!("it takes {}", entry.signature)))?;
     }
     let pool = Pool::start(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() })?;
     let run = RunId(uuid::Uuid::now_v7());
@@ -124,8 +138,8 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         run,
         attempt: 1,
         component: artefact,
-        entry: Entry::Main,
-        args: request.args.into(),
+        entry: request.entry,
+        args: request.args,
         program: request.program,
         env: request.env,
         stdin: request.stdin,
@@ -212,6 +226,12 @@ fn document(report: &AttemptReport) -> serde_json::Value {
         "logs": report.log.to_text(),
         "receipt": report.receipt,
     })
+}
+
+impl From<EntryError> for CliError {
+    fn from(e: EntryError) -> Self {
+        Self::new(Exit::USAGE, e.code(), e.to_string()).hint(e.hint())
+    }
 }
 
 impl From<crate::executor::pool::PoolError> for CliError {

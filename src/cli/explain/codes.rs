@@ -52,6 +52,18 @@ pub const CODES: &[Code] = &[
     code("limit-random", "the guest asked for more random bytes in one call than limits.random", "raise limits.random, or ask for less at a time"),
     code("limit-instances", "the component has more core instances than limits.instances", "raise limits.instances, or compose it of fewer parts"),
     code("limit-table-elements", "the component's tables have more elements than limits.table_elements", "raise limits.table_elements"),
+    code("returned-err", "the exported function returned its error case", "read the value with bellcage runs show RUN; the error is the guest's own"),
+    code(
+        "host-error",
+        "the host refused a call of the guest in a way that ended it",
+        "read its log and the message; the guest may ask for what it was not granted",
+    ),
+    code("executor-failed", "the executor itself failed on this attempt; it is not the guest's fault", "run it again; please report it with the server's log"),
+    code("artefact-unusable", "the compiled component cannot be used by this executor", "push the component again"),
+    code("entry-missing", "the component has no longer the entry that the job names", "push a version that has it, or change the job"),
+    code("args-not-argv", "the arguments of a command are not a list of strings", "give them as such: args = [\"--limit\", \"10\"]"),
+    code("bad-args", "the arguments do not fit the function's signature", "see the signature with bellcage component show NAME"),
+    code("isolation-not-offered", "the job asks for an isolation that this executor does not have", "leave isolation out, or run it where the executor has it"),
     code(
         "lost",
         "the server that ran it died, or lost its claim on the run, and no attempt was left",
@@ -61,6 +73,7 @@ pub const CODES: &[Code] = &[
     code("component-not-uploaded", "a job or a command names a component that nobody pushed", "push it: bellcage component push FILE.wasm"),
     code("no-such-version", "the component has no such version", "see its versions with bellcage component show NAME"),
     code("no-such-entry", "the component exports nothing of that name", "see its entries with bellcage component show NAME"),
+    code("ambiguous-entry", "the entry's short name may mean functions of several interfaces", "name the interface in full; see bellcage component show NAME"),
     code(
         "entry-not-callable",
         "the entry is an exported function, which this version cannot call",

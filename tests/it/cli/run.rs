@@ -98,6 +98,21 @@ fn without_a_home_the_cache_is_in_the_working_directory() {
 }
 
 #[test]
+fn an_exported_function_is_called_with_json_arguments() {
+    let place = Place::default();
+    let add = r#"(component
+        (core module $m (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
+        (core instance $i (instantiate $m))
+        (func (export "add") (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $i "add"))))"#;
+    place.write("add.wasm", wat::parse_str(add).unwrap());
+    assert_eq!(place.bellcage(&["run", "--entry", "add", "--args", r#"{"a":2,"b":3}"#, "add.wasm"]).ok(), "5\n");
+    assert_eq!(place.json(&["run", "--entry", "add", "--args", "[2,40]", "add.wasm"])["result"], 42);
+    place.bellcage(&["run", "--entry", "add", "--args", "[2,-1]", "add.wasm"]).refused(2, "args[1]", "it takes func(a: u32, b: u32) -> u32");
+    place.bellcage(&["run", "add.wasm"]).refused(2, "there is no entry \"main\"", "it has: add");
+    place.bellcage(&["run", "--entry", "add", "add.wasm", "2", "3"]).refused(2, "a function is given its arguments with --args", "for example --args");
+}
+
+#[test]
 fn an_unknown_flag_before_the_file_is_refused_and_one_after_it_is_the_guests() {
     let place = Place::default();
     let ran = place.bellcage(&["run", "--feul", "3", "hello"]);

@@ -51,9 +51,15 @@ fn collect(folder: &Path, codes: &mut BTreeSet<String>) {
             let text = std::fs::read_to_string(&path).unwrap();
             let own = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
             codes.extend(in_source(own));
+            if path.components().any(|part| part.as_os_str() == "executor") {
+                codes.extend(own.split('"').skip(1).step_by(2).filter(|text| is_compound(text) && !EXECUTOR_OTHERS.contains(text)).map(str::to_owned));
+            }
         }
     }
 }
+
+/// In the executor every literal that looks like a code is one, but these.
+const EXECUTOR_OTHERS: &[&str] = &["bellcage-ticker", "kebab-case"];
 
 /// Literals after one of `BEFORE`, and those that the arms of a `fn code` give.
 fn in_source(text: &str) -> Vec<String> {
@@ -65,8 +71,17 @@ fn in_source(text: &str) -> Vec<String> {
         let body = body.split("\n    }\n").next().unwrap_or_default();
         found.extend(body.split("=> ").skip(1).filter_map(literal));
     }
-    found.retain(|code| code.len() > 2 && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
+    found.retain(|code| code.len() > 2 && is_lower(code));
     found
+}
+
+fn is_lower(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// Words joined by hyphens.
+fn is_compound(text: &str) -> bool {
+    is_lower(text) && text.contains('-') && text.split('-').all(|word| !word.is_empty()) && text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn literal(text: &str) -> Option<String> {
