@@ -8,4 +8,5 @@ mod sandbox;
 mod scheduler;
 mod store;
 mod support;
+mod trigger;
 mod value;

@@ -233,7 +233,70 @@ fn join(hour: i64, minute: i64, second: i64) -> i64 {
 mod tests {
     use std::cell::Cell;
 
+    use super::*;
+    use crate::trigger::cron::unix;
+    use crate::trigger::testing::SALT;
+
     thread_local! {
         pub(super) static MONTHS_LOOKED_AT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn fields(expression: &str) -> Fields {
+        unix::parse(expression, SALT).unwrap().fields
+    }
+
+    /// How many months are looked at.
+    fn cost<T>(question: impl FnOnce() -> T) -> u32 {
+        MONTHS_LOOKED_AT.set(0);
+        question();
+        MONTHS_LOOKED_AT.get()
+    }
+
+    #[test]
+    fn a_usual_question_looks_at_a_few_months_and_no_question_at_more_than_the_calendar_has() {
+        let noon = gregorian::from_date(2026, 7, 15) * DAY + 43_200;
+        for expression in ["* * * * * *", "*/15 * * * *", "30 2 * * *", "0 9 * * mon-fri", "0 0 1 * *", "0 12 L * *"] {
+            let fields = fields(expression);
+            assert!(cost(|| fields.next_from(noon)) <= 3, "{expression}");
+            assert!(cost(|| fields.last_until(noon)) <= 3, "{expression}");
+        }
+        // 29 February, 30 February, the 31st of short months, a fifth Monday in a February that begins on one.
+        for expression in ["0 0 29 2 *", "0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 */29 2 mon#5", "0 0 L-30 2 *"] {
+            let fields = fields(expression);
+            assert!(cost(|| fields.next_from(noon)) <= MONTHS_MAX + 1, "{expression}");
+            assert!(cost(|| fields.last_until(noon)) <= MONTHS_MAX + 1, "{expression}");
+            assert!(cost(|| fields.has_days()) <= MONTHS_MAX, "{expression}");
+        }
+    }
+
+    #[test]
+    fn a_count_looks_at_each_month_once() {
+        let (from, to) = (gregorian::from_date(2026, 1, 1) * DAY, gregorian::from_date(2027, 1, 1) * DAY);
+        let every_second = fields("* * * * * *");
+        assert_eq!(every_second.count(from, to), 365 * 86_400);
+        assert!(cost(|| every_second.count(from, to)) <= 15);
+    }
+
+    #[test]
+    fn a_count_is_the_difference_of_counts() {
+        let fields = fields("*/7 3,50 */5 * * mon,thu");
+        let start = gregorian::from_date(2026, 3, 1) * DAY;
+        let whole = fields.count(start, start + 40 * DAY);
+        for cut in (0..40 * DAY).step_by(77_777) {
+            assert_eq!(fields.count(start, start + cut) + fields.count(start + cut, start + 40 * DAY), whole);
+        }
+    }
+
+    #[test]
+    fn years_bound_both_ways() {
+        let mut years = Years::default();
+        [1_970, 2_000, 2_225].into_iter().for_each(|year| years.insert(year));
+        let fields = Fields { years: Some(Box::new(years)), ..fields("0 0 1 1 *") };
+        let new_year = |year| gregorian::from_date(year, 1, 1) * DAY;
+        assert_eq!(fields.next_from(new_year(-5_000)), Some(new_year(1_970)));
+        assert_eq!(fields.next_from(new_year(1_970) + 1), Some(new_year(2_000)));
+        assert_eq!(fields.next_from(new_year(2_225) + 1), None);
+        assert_eq!(fields.last_until(new_year(9_999)), Some(new_year(2_225)));
+        assert_eq!(fields.last_until(new_year(1_970) - 1), None);
     }
 }
