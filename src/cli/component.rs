@@ -94,9 +94,11 @@ fn push(file: &std::path::Path, name: Option<&str>, context: &Context) -> Result
     let component = &pushed.component;
     let what = if pushed.new { "pushed" } else { "unchanged:" };
     out.line(&format!("{what} {}@{} ({}, {})", component.name, component.version, size(component.size), component.digest))?;
-    match component.entries.iter().find(|entry| entry.name == "main") {
-        Some(_) => out.hint(&format!("run it every minute: bellcage job add {0} --component {0} --every 1m", component.name)),
-        None => out.note("it has no entry main, so no job can call it yet: build it as a command (wasi:cli/run)"),
+    let name = &component.name;
+    match component.entries.iter().find(|entry| entry.name == "main").or(component.entries.first()) {
+        Some(entry) if entry.name == "main" => out.hint(&format!("run it every minute: bellcage job add {name} --component {name} --every 1m")),
+        Some(entry) => out.hint(&format!("run it every minute: bellcage job add {name} --component {name}:{} --args '…' --every 1m", entry.name)),
+        None => {}
     }
     Ok(Exit::OK)
 }

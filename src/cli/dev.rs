@@ -31,7 +31,7 @@ pub fn run(context: &Context) -> Result {
         return Err(CliError::usage(message).hint("use bellcage serve for that"));
     }
     // The events say what happens; the log only what is wrong, unless it was asked for.
-    let level = if context.loaded.is_default("log.level") { "warn" } else { &config.log.level };
+    let level = if context.loaded.is_default("log.level") { "warn,bellcage::cli=info" } else { &config.log.level };
     serve::start_log(level, config.log.format, context)?;
     serve::until_signal(context, |server| {
         greet(server, &context.out)?;
@@ -82,8 +82,11 @@ fn show(client: &Client, out: &Output) -> Result {
         let (client, out) = (client.clone(), *out);
         std::thread::spawn(move || {
             for demo in &DEMOS {
-                if let Err(error) = add(&client, demo) {
-                    out.message(error.render(out.stderr).trim_end());
+                match add(&client, demo) {
+                    Ok(()) => {}
+                    // The server was told to end meanwhile.
+                    Err(error) if error.exit == Exit::UNREACHABLE => return,
+                    Err(error) => out.message(error.render(out.stderr).trim_end()),
                 }
             }
         })

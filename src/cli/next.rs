@@ -128,6 +128,10 @@ fn of_job(id: &str, args: &NextArgs, context: &Context) -> Result {
     }
     context.out.line(job.trigger_text.as_deref().unwrap_or("its trigger cannot be read"))?;
     context.out.data(&list(&instants(&fires.fires), &zone, now))?;
+    let trigger = TriggerSpec::from_value(&job.trigger).and_then(|spec| spec.compile(Salt { tenant: job.tenant.as_str(), job: job.id.as_str() }));
+    for note in trigger.iter().flat_map(|trigger| trigger.notes(after)) {
+        context.out.note(&note);
+    }
     if job.paused {
         context.out.note("the job is paused: these firings will be recorded as paused until it is resumed");
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::{Client, ClientErrorKind};
 use crate::job::{JobId, Outcome, Receipt, RunId, RunState, SkipReason};
-use crate::wire::{CancelFound, Event, EventKind, EventQuery, Firing, FiringQuery, Run, RunDetail, RunQuery};
+use crate::wire::{CancelFound, Event, EventKind, EventQuery, Firing, FiringQuery, Page, Run, RunDetail, RunList, RunQuery};
 
 use super::Context;
 use super::component::{PageFlags, hint_more};
@@ -85,7 +85,7 @@ fn list(args: &ListArgs, context: &Context) -> Result {
     let client = context.client()?;
     let query = query(args, &client, context)?;
     let list = client.runs(&query)?;
-    let firings = if args.include_skipped { client.firings(&FiringQuery { job: query.job, page: args.page.page() })?.firings } else { Vec::new() };
+    let firings = if args.include_skipped { firings_between(&client, &query, &list)? } else { Vec::new() };
     let out = &context.out;
     if out.json {
         let mut document = json!({ "runs": list.runs, "next": list.next });
@@ -118,6 +118,19 @@ fn list(args: &ListArgs, context: &Context) -> Result {
     out.data(&table.render(out))?;
     hint_more(context, list.next.as_ref());
     Ok(Exit::OK)
+}
+
+/// Firings without a run that belong beside this page of runs: a page's cursor is one of runs, so time bounds them.
+fn firings_between(client: &Client, query: &RunQuery, list: &RunList) -> Result<Vec<Firing>> {
+    let newest = list.runs.first().map(|run| run.scheduled_at).filter(|_| query.page.after.is_some());
+    let oldest = list.runs.last().map(|run| run.scheduled_at).filter(|_| list.next.is_some());
+    let page = Page { limit: query.page.limit, after: None };
+    let mut firings = client.firings(&FiringQuery { job: query.job.clone(), page })?.firings;
+    firings.retain(|firing| {
+        let within = |t: Timestamp| query.since.is_none_or(|since| t >= since) && query.until.is_none_or(|until| t < until);
+        within(firing.last) && newest.is_none_or(|newest| firing.last <= newest) && oldest.is_none_or(|oldest| firing.last >= oldest)
+    });
+    Ok(firings)
 }
 
 fn query(args: &ListArgs, client: &Client, context: &Context) -> Result<RunQuery> {

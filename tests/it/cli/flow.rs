@@ -106,6 +106,8 @@ fn jobs_are_applied_from_a_file_and_a_refused_one_does_not_stop_the_others() {
     assert_eq!(place.json(&["job", "show", "nightly"])["timezone"], "Europe/Stockholm");
     let next = place.json(&["next", "nightly", "--after", "2026-03-27T12:00:00", "-n", "1"]);
     assert_eq!(next["fires"][0], "2026-03-30T02:30:00+02:00[Europe/Stockholm]");
+    let shown = place.bellcage(&["next", "nightly", "--after", "2026-03-27T12:00:00", "-n", "1"]);
+    assert!(shown.stdout.contains("\n  Mon 2026-03-30 02:30:00 CEST "), "{shown:?}");
 
     place.write("jobs.toml", format!("{good}priorty = 3\n"));
     place.bellcage(&["job", "apply", "-f", "jobs.toml"]).refused(2, "jobs.toml:4: unknown field `priorty`", "each job is a table");
