@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod component;
+mod guests;
 mod history;
 mod sandbox;
 mod scheduler;

@@ -74,22 +74,3 @@ impl<E: std::error::Error> From<E> for Failure {
         Self::new(message)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_says_its_causes_and_leaves_retrying_to_the_policy() {
-        let failure = Failure::from("x".parse::<u32>().unwrap_err());
-        assert_eq!(failure, Failure::new("invalid digit found in string"));
-        assert_eq!(failure.retry(), Retry::AsPolicy);
-    }
-
-    #[test]
-    fn advice_becomes_the_variant_of_the_world() {
-        assert!(matches!(Failure::permanent("gone").into_wit(), types::Failure::Permanent(m) if m == "gone"));
-        let later = Failure::retry_after(Duration::from_secs(90), "busy").into_wit();
-        assert!(matches!(later, types::Failure::RetryAfter(types::Delay { message, after_ms: 90_000 }) if message == "busy"));
-    }
-}
