@@ -1,5 +1,6 @@
 //! bellcage: a scheduler whose jobs are WebAssembly components.
 
+pub mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod client;

@@ -4,6 +4,7 @@
 //! `serve` and `dev` put a store, an executor and a scheduler together; `run` has an executor alone; all others ask a
 //! server over HTTP, or nobody.
 
+mod bench;
 mod completions;
 mod component;
 mod config;
@@ -93,6 +94,8 @@ enum Command {
     /// The configuration: what holds, and where each value came from
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Measure what this machine can do with bellcage
+    Bench(bench::BenchArgs),
     /// Completions for a shell, on stdout
     Completions(completions::CompletionsArgs),
 }
@@ -167,6 +170,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Trigger(args) => trigger::run(args, &context),
         Command::Next(args) => next::run(args, &context),
         Command::Explain(command) => explain::run(command, &context),
+        Command::Bench(args) => bench::run(args, &context),
         Command::Config(command) => config::run(command, &context),
         // Answered above, before the configuration is read.
         Command::Completions(_) => Ok(Exit::OK),

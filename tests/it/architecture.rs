@@ -19,7 +19,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("server", &["scheduler", "wire", "job", "component"]),
     ("client", &["wire"]),
     ("config", &["job"]),
-    ("cli", &["client", "clock", "component", "config", "executor", "job", "plan", "scheduler", "server", "store", "trigger", "wire"]),
+    ("bench", &["clock", "component", "executor", "job", "plan", "scheduler", "store", "trigger"]),
+    ("cli", &["bench", "client", "clock", "component", "config", "executor", "job", "plan", "scheduler", "server", "store", "trigger", "wire"]),
 ];
 
 /// The only files of `cli` that put a store, an executor, a scheduler and a server together.

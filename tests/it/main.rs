@@ -1,6 +1,7 @@
 //! The one integration-test binary: a file or folder a concern.
 
 mod architecture;
+mod bench;
 mod cli;
 mod component;
 mod guests;
