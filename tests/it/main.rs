@@ -6,6 +6,7 @@ mod cli;
 mod component;
 mod guests;
 mod history;
+mod readme;
 mod sandbox;
 mod scheduler;
 mod store;
