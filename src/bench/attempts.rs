@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool};
-use crate::job::{Entry, Limits, Outcome, RunId};
+use crate::job::{Entry, Isolation, Limits, Outcome, RunId};
 
 use super::{BenchError, Guest, Row};
 
@@ -60,5 +60,6 @@ fn request(guest: &Guest) -> AttemptRequest {
         limits: Limits::default(),
         scheduled_at: Timestamp::UNIX_EPOCH,
         due_at: None,
+        isolation: Isolation::Shared,
     }
 }

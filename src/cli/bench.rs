@@ -7,7 +7,7 @@ use crate::bench::{self, BenchOptions, Row};
 
 use super::Context;
 use super::error::{CliError, Exit, Result};
-use super::output::Table;
+use super::output::{Column, Table};
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -29,7 +29,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result {
     if out.json {
         out.document(&json!({ "rows": rows }))?;
     } else {
-        let mut table = Table::new(&["ROW", "WHAT", "HERE"]);
+        let mut table = Table::new([Column::whole("ROW"), Column::text("WHAT"), Column::figure("HERE")]);
         for Row { id, what, ours, unit, .. } in rows {
             let shown = if unit == "ms" { format!("{ours:.2} ms") } else { format!("{ours:.0} {unit}") };
             table.row([id.to_owned(), what, shown]);
