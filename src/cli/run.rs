@@ -230,7 +230,7 @@ fn document(report: &AttemptReport) -> serde_json::Value {
 
 impl From<EntryError> for CliError {
     fn from(e: EntryError) -> Self {
-        Self::new(Exit::USAGE, e.code(), e.to_string()).hint(e.hint())
+        Self::new(Exit::USAGE, e.code(), format!("the component {e}")).hint(e.hint())
     }
 }
 

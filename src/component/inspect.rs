@@ -38,15 +38,15 @@ pub enum EntryKind {
     Function,
 }
 
-/// Why a reference's entry is none that can be called.
+/// Why a reference's entry is none that can be called: what is to be said of the component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    #[error("there is no entry {typed:?}")]
+    #[error("has no entry {typed:?}")]
     Missing { typed: String, entries: Vec<String> },
     /// A short interface name that means several.
-    #[error("entry {typed:?} may mean {}", .candidates.join(" or "))]
+    #[error("has several entries {typed:?}: {}", .candidates.join(" and "))]
     Ambiguous { typed: String, candidates: Vec<String> },
-    #[error("entry {typed:?} cannot be called: its signature has {obstacle}, which cannot be given in JSON")]
+    #[error("has an entry {typed:?} that cannot be called: its signature has {obstacle}, which cannot be given in JSON")]
     NotCallable { typed: String, obstacle: String },
 }
 

@@ -68,7 +68,7 @@ impl Loaded {
         let Functions { inspection, exports } = self.functions.get_or_init(|| Functions::of(self.pre.component()));
         let entry = inspection.entry(&request.entry).map_err(|e| match e {
             EntryError::Missing { .. } => missing(),
-            e => Ending::refused(e.code(), e.to_string()),
+            e => Ending::refused(e.code(), format!("the component {e}")),
         })?;
         let at = inspection.entries.iter().position(|other| std::ptr::eq(other, entry));
         let export = at.and_then(|at| exports.get(at)?.as_ref()).ok_or_else(missing)?;

@@ -1,6 +1,7 @@
 //! What a caller of the scheduler can get wrong, with a stable code and what to do next.
 
-use crate::component::ComponentError;
+use super::BrokenJob;
+use crate::component::{ArgError, ComponentError, EntryError};
 use crate::job::{ComponentName, IdError, LimitError, ReferenceError, SpecError, Version};
 use crate::store::StoreError;
 use crate::trigger::TriggerError;
@@ -38,16 +39,30 @@ pub enum SchedulerError {
     ComponentNotUploaded(ComponentName),
     #[error("component {:?} has no version {}", .name.as_str(), version_text(.version))]
     NoSuchVersion { name: ComponentName, version: Version },
-    #[error("component {component:?} has no entry {entry:?}")]
-    NoSuchEntry { component: String, entry: String, entries: Vec<String> },
-    #[error("entry {entry:?} of component {component:?} is an exported function, which this version cannot call yet")]
-    EntryNotCallable { component: String, entry: String },
+    #[error("component {component:?} {error}")]
+    Entry { component: String, error: EntryError },
+    /// Arguments that an entry does not take.
+    #[error("{error}")]
+    Args { entry: String, signature: String, error: Box<ArgError> },
+    /// A new version that these jobs could not run.
+    #[error("this version of component {:?} would break {}", .component.as_str(), broken_text(.jobs))]
+    BreaksJobs { component: ComponentName, jobs: Vec<BrokenJob> },
     #[error("the trigger fires every {every}, more often than this server's minimum of {min}")]
     TooOften { every: String, min: String },
     #[error("the trigger has ended: every instant it names is in the past")]
     Ended,
     #[error("the scheduler is shutting down")]
     ShuttingDown,
+}
+
+/// A message names so many.
+const BROKEN_SHOWN_MAX: usize = 5;
+
+fn broken_text(jobs: &[BrokenJob]) -> String {
+    let shown: Vec<_> = jobs.iter().take(BROKEN_SHOWN_MAX).map(|BrokenJob { job, why }| format!("{job} ({why})")).collect();
+    let more = jobs.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{} {}: {}{more}", jobs.len(), if jobs.len() == 1 { "job" } else { "jobs" }, shown.join(", "))
 }
 
 fn version_text(version: &Version) -> String {
@@ -78,6 +93,7 @@ impl SchedulerError {
                 StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Backend(_) => ErrorKind::Internal,
             },
             Self::ComponentNotUploaded(_) | Self::NoSuchVersion { .. } => ErrorKind::NotFound,
+            Self::BreaksJobs { .. } => ErrorKind::Conflict,
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::Component(e) if e.is_ours() => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -109,8 +125,9 @@ impl SchedulerError {
             Self::Reference(_) => "bad-reference",
             Self::ComponentNotUploaded(_) => "component-not-uploaded",
             Self::NoSuchVersion { .. } => "no-such-version",
-            Self::NoSuchEntry { .. } => "no-such-entry",
-            Self::EntryNotCallable { .. } => "entry-not-callable",
+            Self::Entry { error, .. } => error.code(),
+            Self::Args { .. } => "bad-args",
+            Self::BreaksJobs { .. } => "breaks-jobs",
             Self::TooOften { .. } => "too-often",
             Self::Ended => "trigger-ended",
             Self::ShuttingDown => "shutting-down",
@@ -128,10 +145,9 @@ impl SchedulerError {
             Self::Trigger(e) => e.hint.clone(),
             Self::ComponentNotUploaded(name) => Some(format!("bellcage component push {name}.wasm")),
             Self::NoSuchVersion { name, .. } => Some(format!("see its versions: bellcage component show {name}")),
-            Self::NoSuchEntry { entries, .. } => {
-                Some(if entries.is_empty() { "it has no entry at all".to_owned() } else { format!("it has: {}", entries.join(", ")) })
-            }
-            Self::EntryNotCallable { .. } => Some("build it as a command (wasi:cli/run): its entry is then main".to_owned()),
+            Self::Entry { error, .. } => Some(error.hint()),
+            Self::Args { entry, signature, .. } => Some(format!("{entry} is {signature}")),
+            Self::BreaksJobs { .. } => Some("change these jobs first, or push it by force: they will then be refused as they fire".to_owned()),
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
             Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),

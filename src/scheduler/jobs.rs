@@ -15,7 +15,7 @@ const CONFLICT_TRIES: usize = 5;
 
 impl Scheduler {
     /// Adds a job, or by `on_conflict` replaces or keeps the one with this id. Everything is checked now, never first when
-    /// it fires: the component and its entry exist, the limits are within the caps, the trigger fires some day.
+    /// it fires: the component and its entry exist, the arguments fit it, the limits are within the caps, the trigger fires some day.
     pub async fn add_job(&self, key: JobKey, spec: JobSpec, on_conflict: OnConflict) -> Result<AddedJob, SchedulerError> {
         let inner = &self.inner;
         let now = inner.clock.now();
@@ -168,7 +168,7 @@ impl Inner {
         spec.validate()?;
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
         spec.limits.resolve(&self.options.limits, &self.options.limit_caps)?;
-        self.check_reference(&key.tenant, &spec.component).await?;
+        self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         let mut notes = trigger.notes(now);
         if spec.coalesce == Coalesce::Earliest && spec.misfire_grace.is_some() {
             notes

@@ -26,7 +26,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, Job, JobKey, Limits, Run, RunId, TenantId, Version};
+use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Run, RunId, TenantId, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -141,6 +141,16 @@ pub struct PushReport {
     /// False when the newest version already had these bytes.
     pub new: bool,
     pub inspection: Inspection,
+    /// The jobs that this push broke, by force.
+    pub broken: Vec<BrokenJob>,
+}
+
+/// A job that could not run a new version of its component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenJob {
+    pub job: JobId,
+    /// For people.
+    pub why: String,
 }
 
 /// A component with everything that `component show` prints.

@@ -22,6 +22,7 @@ impl Scheduler {
         let job = inner.store.job(key).await?;
         if let Some(args) = &request.args {
             JobSpec::validate_args(&job.spec.component.entry, args)?;
+            inner.check_call(&key.tenant, &job.spec.component, args).await?;
         }
         let now = inner.clock.now();
         let run = on_demand(&job, request.args, now);

@@ -56,7 +56,7 @@ impl Rig {
         let scheduler = Scheduler::start(parts).await.expect("it starts");
         let (_, events) = scheduler.events().subscribe(None);
         for (name, bytes) in [("tiny", wat::tiny()), ("spin", wat::spin())] {
-            scheduler.push_component(&tenant(), &name.parse().expect("a name"), bytes).await.expect("it compiles");
+            scheduler.push_component(&tenant(), &name.parse().expect("a name"), bytes, false).await.expect("it compiles");
         }
         Self { scheduler, store, clock, events, _folder: folder }
     }

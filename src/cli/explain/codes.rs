@@ -39,7 +39,7 @@ pub const CODES: &[Code] = &[
     code("cancelled", "somebody, a later firing, or a server that stopped ended the run", "run it again with bellcage trigger JOB if it is still wanted"),
     code(
         "limit-result",
-        "the result (a command's standard output) is larger than limits.result",
+        "the result (a command's standard output, or the JSON of what a function returned) is larger than limits.result",
         "raise limits.result, or write less; logs belong on standard error",
     ),
     code("limit-host-calls", "the guest called the host more often than limits.host_calls", "raise limits.host_calls, or read and write in larger pieces"),
@@ -76,8 +76,13 @@ pub const CODES: &[Code] = &[
     code("ambiguous-entry", "the entry's short name may mean functions of several interfaces", "name the interface in full; see bellcage component show NAME"),
     code(
         "entry-not-callable",
-        "the entry is an exported function, which this version cannot call",
-        "build the component as a command (wasi:cli/run): its entry is main",
+        "the entry is a function with a resource, a stream or a future in its signature, which JSON cannot give",
+        "export a function of plain values (numbers, strings, lists, records, variants), or a command (wasi:cli/run)",
+    ),
+    code(
+        "breaks-jobs",
+        "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
+        "change these jobs first, or push the version by force",
     ),
     code("component-in-use", "the component cannot be removed while jobs need it", "remove these jobs first with bellcage job rm JOB"),
     code(

@@ -16,7 +16,7 @@ use crate::wire;
 pub(in crate::server) async fn push(State(app): State<Arc<App>>, identity: Identity, Id(name): Id<ComponentName>, params: Params, request: Request) -> Reply {
     params.finish()?;
     let bytes = app.component_body(request).await?;
-    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes).await?;
+    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes, false).await?;
     let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection) })?;
     reply(if pushed.new { answer.created(&format!("/api/v1/components/{name}")) } else { answer })
 }

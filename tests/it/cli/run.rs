@@ -108,7 +108,7 @@ fn an_exported_function_is_called_with_json_arguments() {
     assert_eq!(place.bellcage(&["run", "--entry", "add", "--args", r#"{"a":2,"b":3}"#, "add.wasm"]).ok(), "5\n");
     assert_eq!(place.json(&["run", "--entry", "add", "--args", "[2,40]", "add.wasm"])["result"], 42);
     place.bellcage(&["run", "--entry", "add", "--args", "[2,-1]", "add.wasm"]).refused(2, "args[1]", "it takes func(a: u32, b: u32) -> u32");
-    place.bellcage(&["run", "add.wasm"]).refused(2, "there is no entry \"main\"", "it has: add");
+    place.bellcage(&["run", "add.wasm"]).refused(2, "the component has no entry \"main\"", "it has: add");
     place.bellcage(&["run", "--entry", "add", "add.wasm", "2", "3"]).refused(2, "a function is given its arguments with --args", "for example --args");
 }
 

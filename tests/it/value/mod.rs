@@ -3,6 +3,7 @@
 
 mod any;
 mod echo;
+mod jobs;
 mod schema;
 
 use bellcage::component::cache::Cache;
@@ -259,7 +260,7 @@ async fn an_interface_is_named_in_short_without_its_version_or_in_full() {
 async fn a_short_name_of_several_interfaces_is_refused_with_all_of_them() {
     let report = call(&cage::pool(1), &several_interfaces(), "api.run", Value::Null).await;
     assert_eq!((report.outcome, report.code()), (Outcome::Refused, "ambiguous-entry"));
-    assert_eq!(report.message(), r#"entry "api.run" may mean acme:reports/api@1.0.0.run or acme:reports/api@2.0.0.run"#);
+    assert_eq!(report.message(), r#"the component has several entries "api.run": acme:reports/api@1.0.0.run and acme:reports/api@2.0.0.run"#);
 }
 
 #[tokio::test]
@@ -274,7 +275,7 @@ async fn a_function_of_a_resource_is_listed_but_not_called() {
     );
     let report = call(&cage::pool(1), &component, "take", json!([1])).await;
     assert_eq!((report.outcome, report.code()), (Outcome::Refused, "entry-not-callable"));
-    assert_eq!(report.message(), r#"entry "take" cannot be called: its signature has a resource, which cannot be given in JSON"#);
+    assert_eq!(report.message(), r#"the component has an entry "take" that cannot be called: its signature has a resource, which cannot be given in JSON"#);
 }
 
 // Limits.
