@@ -138,7 +138,9 @@ impl Client {
     // Components.
 
     pub fn push_component(&self, name: &ComponentName, bytes: &[u8]) -> Result<PushedComponent, ClientError> {
-        self.json(Call::new(Method::PUT, format!("/api/v1/components/{name}")).body("application/wasm", bytes).within(PUSH))
+        // The server is asked first, so that its refusal is read rather than a connection that breaks under the bytes.
+        let call = Call::new(Method::PUT, format!("/api/v1/components/{name}")).header("expect", "100-continue");
+        self.json(call.body("application/wasm", bytes).within(PUSH))
     }
 
     pub fn components(&self, page: &Page) -> Result<ComponentList, ClientError> {

@@ -89,7 +89,7 @@ impl Metrics {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn text(&self, counts: StoreCounts, subscribers: usize) -> String {
+    pub fn text(&self, counts: StoreCounts, subscribers: usize, waiters: usize) -> String {
         let mut text = String::with_capacity(4_096);
         let out = &mut text;
         head(out, "bellcage_build_info", "gauge", "The version of this server.");
@@ -100,6 +100,8 @@ impl Metrics {
         line(out, "bellcage_runs_unfinished", counts.runs_unfinished);
         head(out, "bellcage_event_subscribers", "gauge", "Open event streams.");
         line(out, "bellcage_event_subscribers", subscribers);
+        head(out, "bellcage_run_waiters", "gauge", "Requests that wait for a run's end.");
+        line(out, "bellcage_run_waiters", waiters);
         self.seen().write(out);
         text
     }

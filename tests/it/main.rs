@@ -1,5 +1,6 @@
 //! The one integration-test binary: a file or folder a concern.
 
+mod api;
 mod architecture;
 mod bench;
 mod cli;

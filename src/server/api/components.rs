@@ -6,10 +6,10 @@ use axum::extract::{Request, State};
 
 use super::{App, Reply, json, reply};
 use crate::component::{EntryKind, Inspection};
-use crate::job::{ComponentName, Reference, Version};
+use crate::job::{ComponentName, Version};
 use crate::scheduler::ComponentVersion;
 use crate::server::auth::Identity;
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, bad_id};
 use crate::server::params::{Id, Params, refuse};
 use crate::wire;
 
@@ -34,7 +34,7 @@ pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Ident
 pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Identity, Id(name): Id<ComponentName>, mut params: Params) -> Reply {
     let version = match params.take("version")? {
         None => Version::Newest,
-        Some(typed) => version(&name, &typed)?,
+        Some(typed) => version(&typed)?,
     };
     params.finish()?;
     let detail = app.scheduler.component(&identity.tenant, &name, version).await?;
@@ -54,10 +54,12 @@ pub(in crate::server) async fn remove(State(app): State<Arc<App>>, identity: Ide
 }
 
 /// As in a reference: a number, or a digest.
-fn version(name: &ComponentName, typed: &str) -> Result<Version, ApiError> {
-    let reference: Result<Reference, _> = format!("{name}@{typed}").parse();
-    match reference {
-        Ok(Reference { version, entry: crate::job::Entry::Main, .. }) => Ok(version),
+fn version(typed: &str) -> Result<Version, ApiError> {
+    if typed.starts_with("sha256:") {
+        return typed.parse().map(Version::Digest).map_err(bad_id);
+    }
+    match typed.parse() {
+        Ok(n) if n > 0 => Ok(Version::Number(n)),
         _ => Err(refuse("version", typed, "use a number from 1, or sha256: and 64 hexadecimal digits")),
     }
 }

@@ -38,7 +38,8 @@ fn health(status: &str) -> Health {
 pub(in crate::server) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let counts = app.scheduler.counts().await?;
     let subscribers = app.config.subscribers_max.saturating_sub(app.subscribers.available_permits());
-    let text = app.metrics.text(counts, subscribers);
+    let waiters = app.config.waiters_max.saturating_sub(app.waiters.available_permits());
+    let text = app.metrics.text(counts, subscribers, waiters);
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

@@ -1,0 +1,95 @@
+//! Components: push, list, show, remove.
+
+use serde_json::json;
+
+use super::{HELLO, Server};
+
+#[test]
+fn a_pushed_component_is_inspected_and_has_a_version() {
+    let server = Server::start();
+    let answer = server.push("hello", HELLO).expect(201);
+    assert_eq!(answer.header("location"), Some("/api/v1/components/hello"));
+    let pushed = answer.json();
+    assert_eq!(pushed["new"], true);
+    assert_eq!(pushed["component"]["version"], 1);
+    assert_eq!(pushed["component"]["size"], HELLO.len());
+    assert_eq!(pushed["component"]["entries"], json!([{ "name": "main", "kind": "command", "signature": "" }]));
+    assert!(pushed["component"]["digest"].as_str().unwrap().starts_with("sha256:"));
+}
+
+#[test]
+fn the_same_bytes_again_are_no_new_version() {
+    let server = Server::with_hello();
+    let again = server.push("hello", HELLO).expect(200).json();
+    assert_eq!((&again["new"], &again["component"]["version"]), (&json!(false), &json!(1)));
+}
+
+#[test]
+fn components_are_listed_by_name_in_pages() {
+    let server = Server::with_hello();
+    server.push("another", HELLO).expect(201);
+    let first = server.get("/api/v1/components?limit=1").expect(200).json();
+    assert_eq!(first["components"][0]["name"], "another");
+    let cursor = first["next"].as_str().unwrap();
+    let second = server.get(&format!("/api/v1/components?limit=1&after={cursor}")).expect(200).json();
+    assert_eq!((&second["components"][0]["name"], &second["next"]), (&json!("hello"), &json!(null)));
+}
+
+#[test]
+fn a_component_is_shown_with_its_versions_and_jobs() {
+    let server = Server::with_hello();
+    server.manual_job("user", &[]);
+    let shown = server.get("/api/v1/components/hello").expect(200).json();
+    assert_eq!(shown["versions"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["jobs"], json!(["user"]));
+    let digest = shown["digest"].as_str().unwrap();
+    for version in ["1", digest] {
+        assert_eq!(server.get(&format!("/api/v1/components/hello?version={version}")).expect(200).json()["version"], 1);
+    }
+}
+
+#[test]
+fn an_unknown_component_or_version_is_not_found() {
+    let server = Server::with_hello();
+    let (detail, hint) = server.get("/api/v1/components/nope").problem(404, "component-not-uploaded");
+    assert_eq!((detail.as_str(), hint.as_str()), ("component \"nope\" is not uploaded", "bellcage component push nope.wasm"));
+    server.get("/api/v1/components/hello?version=7").problem(404, "no-such-version");
+    server.get("/api/v1/components/hello?version=x").problem(400, "bad-parameter");
+    server.get("/api/v1/components/hello?version=1:main").problem(400, "bad-parameter");
+}
+
+#[test]
+fn what_is_not_a_component_is_refused_and_not_stored() {
+    let server = Server::start();
+    let (detail, _) = server.push("text", b"this is not wasm").problem(400, "component-not-wasm");
+    assert!(!detail.is_empty());
+    let cut = server.push("cut", &HELLO[..HELLO.len() / 2]).expect(400).json();
+    assert!(cut["code"].is_string(), "{cut}");
+    assert_eq!(server.get("/api/v1/components").json()["components"], json!([]));
+}
+
+#[test]
+fn a_component_over_the_cap_is_refused_and_names_the_cap() {
+    let server = Server::with(|config| config.component_max = 1_024);
+    let (detail, hint) = server.push("big", HELLO).problem(413, "body-too-large");
+    assert_eq!(detail, "the component is larger than the cap of 1KiB");
+    assert!(hint.contains("config show"));
+}
+
+#[test]
+fn a_component_in_use_stays() {
+    let server = Server::with_hello();
+    server.manual_job("user", &[]);
+    let (detail, _) = server.delete("/api/v1/components/hello").problem(409, "component-in-use");
+    assert!(detail.contains("user"), "{detail}");
+    server.delete("/api/v1/jobs/user").expect(200);
+    assert_eq!(server.delete("/api/v1/components/hello").expect(200).json(), json!({ "removed": 1 }));
+    server.delete("/api/v1/components/hello").problem(404, "component-not-uploaded");
+}
+
+#[test]
+fn a_component_name_is_checked() {
+    let server = Server::start();
+    let (detail, _) = server.push("Bad%2Fname", HELLO).problem(400, "bad-id");
+    assert!(detail.starts_with("component name \"Bad/name\" is not valid"), "{detail}");
+}
