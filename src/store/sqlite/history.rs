@@ -12,6 +12,8 @@ use crate::store::{Page, PageRequest, Retention, RunFilter};
 
 /// Jobs that one call of `prune` looks at for having too many runs.
 const JOBS_PER_PRUNE: usize = 5_000;
+/// Rows of jobs that one call of `prune` goes through at most, to find such jobs.
+const ROWS_PER_PRUNE: u32 = 50_000;
 
 /// Runs with what their last attempt used.
 fn select_runs(chosen: &str) -> String {
@@ -166,14 +168,20 @@ impl Writer {
         Ok(old.len() as u64)
     }
 
-    /// Looks at the jobs that had a run end since they were last looked at: of others nothing has become too much. Where
-    /// fewer runs are to be kept than so far, all jobs are looked at, once.
+    /// Looks at the jobs that had a run end since they were last looked at: of others nothing has become too much. After a
+    /// start, and where fewer runs are to be kept than so far, all jobs are gone through once, some at each call.
     fn prune_surplus_runs(&mut self, retention: Retention, max: u64) -> Done<u64> {
         let mut gone = 0;
         if retention.runs_per_job_max < self.live.runs_kept {
-            self.live.surplus.extend(self.db.query_all("SELECT id FROM job WHERE ended > ?", [Count(retention.runs_per_job_max)], |row| row.get::<_, i64>(0))?);
+            self.live.looked_at = 0;
         }
         self.live.runs_kept = retention.runs_per_job_max;
+        let sql = "SELECT id, ended > ? FROM job WHERE id > ? ORDER BY id LIMIT ?";
+        let params = params![Count(retention.runs_per_job_max), self.live.looked_at, ROWS_PER_PRUNE];
+        let looked_at: Vec<(i64, bool)> = self.db.query_all(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        // Jobs that are added from here on are noticed when their runs end.
+        self.live.looked_at = if looked_at.len() == ROWS_PER_PRUNE as usize { looked_at[looked_at.len() - 1].0 } else { i64::MAX };
+        self.live.surplus.extend(looked_at.into_iter().filter(|(_, too_many)| *too_many).map(|(id, _)| id));
         let jobs: Vec<i64> = self.live.surplus.iter().copied().take(JOBS_PER_PRUNE).collect();
         for job in jobs {
             let ended = self.db.query_opt("SELECT ended FROM job WHERE id = ?", [job], |row| row.get::<_, Count>(0))?.map_or(0, |ended| ended.0);

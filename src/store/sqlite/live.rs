@@ -40,6 +40,8 @@ pub(super) struct Live {
     pub surplus: HashSet<i64>,
     /// How many are to be kept, as far as retention has said so.
     pub runs_kept: u64,
+    /// The last job's row that retention has gone through.
+    pub looked_at: i64,
     /// True until what is kept here has been read from the database, and after a transaction was undone.
     stale: bool,
     published: Arc<Published>,
@@ -203,6 +205,14 @@ impl Live {
             }
         }
         Some(stopped)
+    }
+
+    /// One run less is unfinished; its job, where it is still there, has `ended` ended ones.
+    pub(super) fn count_ended(&mut self, job: i64, ended: Option<u64>) {
+        self.tally.unfinished -= 1;
+        if ended.is_some_and(|ended| ended > self.runs_kept) {
+            self.surplus.insert(job);
+        }
     }
 
     /// A job by its row; `None` where it is gone.

@@ -20,6 +20,12 @@ const HELD_PER_CLAIM: usize = 10_000;
 /// Waiting runs of jobs without room that `next_due` passes over at most, of each priority.
 const PASSED_OVER: usize = 1_000;
 
+const ONE_MORE_ENDED: &str = "UPDATE job SET ended = ended + 1 WHERE id = ? RETURNING ended";
+
+fn ended(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, Count>(0)?.0)
+}
+
 /// A waiting run that may be claimed, as it is found.
 struct Ready {
     tenant: i64,
@@ -105,11 +111,11 @@ impl Writer {
     pub(super) fn give_turns(&mut self, job: i64, n: u32) -> Done<()> {
         let room = self.room(job)?.min(n);
         if room > 0 {
-            self.db.execute(
-                "UPDATE run SET turn = 1 WHERE (tenant, id) IN \
-                 (SELECT tenant, id FROM run WHERE job = ? AND turn = 0 ORDER BY priority DESC, start_at, id LIMIT ?)",
-                params![job, room],
-            )?;
+            let sql = "SELECT tenant, id FROM run WHERE job = ? AND turn = 0 ORDER BY priority DESC, start_at, id LIMIT ?";
+            let best: Vec<(i64, RunId)> = self.db.query_all(sql, params![job, room], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for (tenant, id) in best {
+                self.db.execute("UPDATE run SET turn = 1 WHERE tenant = ? AND id = ?", params![tenant, id])?;
+            }
         }
         Ok(())
     }
@@ -265,34 +271,25 @@ impl Writer {
 
     /// What a job keeps of an attempt of its that ended.
     fn remember(&mut self, id: i64, run: &Run, pause: Option<&Pause>) -> Done<()> {
-        if run.state == RunState::Ended {
-            self.count_ended(id)?;
-            let Self { db, live } = self;
-            let Some(row) = live.job(db, id)? else { return Ok(()) };
-            let job = &mut row.job;
-            apply::remember(job, run);
-            db.execute(
-                "UPDATE job SET last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ?",
-                params![job.last_outcome.map(Code), at(job.last_run_at), job.failures_in_row, id],
-            )?;
-        }
         let Self { db, live } = self;
+        if run.state == RunState::Ended {
+            let job = live.job(db, id)?.map(|row| {
+                apply::remember(&mut row.job, run);
+                &row.job
+            });
+            let sql = "UPDATE job SET ended = ended + 1, last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ? RETURNING ended";
+            let ended = match job {
+                Some(job) => db.query_opt(sql, params![job.last_outcome.map(Code), at(job.last_run_at), job.failures_in_row, id], ended)?,
+                None => db.query_opt(ONE_MORE_ENDED, [id], ended)?,
+            };
+            live.count_ended(id, ended);
+        }
         let Some(row) = live.job(db, id)? else { return Ok(()) };
         if let Some(pause) = pause
             && apply::pause(&mut row.job, pause.clone())
         {
             db.execute("UPDATE job SET pause = ?, wake_at = ? WHERE id = ?", params![Json(pause), at(row.job.wake_at), id])?;
             live.set_lease(id, None);
-        }
-        Ok(())
-    }
-
-    fn count_ended(&mut self, job: i64) -> Done<()> {
-        let sql = "UPDATE job SET ended = ended + 1 WHERE id = ? RETURNING ended";
-        let ended = self.db.query_opt(sql, [job], |row| row.get::<_, Count>(0))?.map_or(0, |ended| ended.0);
-        self.live.tally.unfinished -= 1;
-        if ended > self.live.runs_kept {
-            self.live.surplus.insert(job);
         }
         Ok(())
     }
@@ -412,7 +409,8 @@ impl Writer {
         let Some(mut run) = self.db.query_opt(&sql, params![number, id], read)? else { return Ok(()) };
         apply::cancel(&mut run, reason, now);
         self.put_run(&run, number, None)?;
-        self.count_ended(job)?;
+        let ended = self.db.query_opt(ONE_MORE_ENDED, [job], ended)?;
+        self.live.count_ended(job, ended);
         self.give_turns(job, 1)
     }
 

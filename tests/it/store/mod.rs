@@ -2,10 +2,12 @@
 
 mod claims;
 mod components;
+mod differ;
 mod firing;
 mod history;
 mod jobs;
 mod runs;
+mod sqlite;
 
 use bellcage::job::{
     Attempt, AttemptLog, Cause, Job, JobKey, JobSpec, JobState, Outcome, Overlap, Receipt, Run, RunError, RunId, RunState, SkipReason, Skipped, TenantId,
