@@ -364,11 +364,9 @@ async fn ten_thousand_runs_behind_a_full_job_are_passed_over_once() {
     store.add_run(run("a", 0, 0)).await.unwrap();
     let first = claim(&store, 0, 10).await.remove(0);
     // A batch of firings is one request, so this is quick.
-    let mut next = 0;
     for n in 0..20 {
         let steps = (0..500).map(|m| step(run("a", 1, 1 + n * 500 + m))).collect();
-        fire(&store, "a", next, steps, next + 1).await;
-        next += 1;
+        fire(&store, "a", n as i64, steps, n as i64 + 1).await;
     }
     store.add_run(run("b", 500, 1)).await.unwrap();
     assert_eq!(claim(&store, 1_000, 10).await.iter().map(|c| c.run.job.clone()).collect::<Vec<_>>(), [key("b")]);
