@@ -27,6 +27,20 @@ fn every_guest_is_built() {
     assert!(listed.lines().count() > 20, "guests/build lists: {listed}");
 }
 
+/// The demos are committed, so that the binary can be built without the guests' compilers.
+#[tokio::test]
+async fn the_committed_demos_are_what_their_sources_give() {
+    let committed = |file: &str| std::fs::read(guests().join("demo").join(file)).unwrap();
+    let same_compiler = committed("COMPILER") == std::fs::read(guests().join("out/COMPILER")).unwrap_or_default();
+    for demo in ["hello", "spin", "hog"] {
+        let built = cage::built_guest(&format!("demo-{demo}"));
+        assert!(!same_compiler || built == committed(&format!("{demo}.wasm")), "demo/{demo}.wasm is stale; run: guests/build --demo");
+    }
+    let committed = cage::pool(1).run(cage::request(&committed("hello.wasm")).await).await;
+    let without_clock = |stdout: String| stdout.lines().filter(|line| !line.starts_with("clock:")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(without_clock(committed.stdout()), without_clock(printed("demo-hello", b"", &[]).await));
+}
+
 /// A request for a guest. The big ones compile for long on a busy machine: longer than a server allows.
 async fn request(guest: &str) -> AttemptRequest {
     let bytes = cage::built_guest(guest);
