@@ -85,7 +85,7 @@ fn push(file: &std::path::Path, name: Option<&str>, context: &Context) -> Result
     };
     let bytes = limits::read_input(&file.to_string_lossy(), context.loaded.config.server.component_max)?;
     let client = context.client()?;
-    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes))?;
+    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes, false))?;
     let out = &context.out;
     if out.json {
         out.document(&pushed)?;

@@ -115,7 +115,7 @@ fn show(client: &Client, out: &Output) -> Result {
 /// A job of that name that is there already is kept as it is.
 fn add(client: &Client, demo: &Demo) -> Result<()> {
     let name = demo.name.parse()?;
-    client.push_component(&name, demo.bytes)?;
+    client.push_component(&name, demo.bytes, false)?;
     let id: JobId = demo.name.parse()?;
     let trigger = TriggerSpec::from_json(&format!(r#"{{"every":"{}","first":"now"}}"#, demo.every))?;
     let spec = JobSpec {

@@ -137,9 +137,10 @@ impl Client {
 
     // Components.
 
-    pub fn push_component(&self, name: &ComponentName, bytes: &[u8]) -> Result<PushedComponent, ClientError> {
+    /// With `force`, also where jobs that follow the name could not run it.
+    pub fn push_component(&self, name: &ComponentName, bytes: &[u8], force: bool) -> Result<PushedComponent, ClientError> {
         // The server is asked first, so that its refusal is read rather than a connection that breaks under the bytes.
-        let call = Call::new(Method::PUT, format!("/api/v1/components/{name}")).header("expect", "100-continue");
+        let call = Call::new(Method::PUT, format!("/api/v1/components/{name}")).header("expect", "100-continue").query(vec![("force", force.to_string())]);
         self.json(call.body("application/wasm", bytes).within(PUSH))
     }
 

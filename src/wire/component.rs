@@ -67,6 +67,17 @@ pub struct PushedComponent {
     /// False when the newest version had these bytes already.
     pub new: bool,
     pub component: Component,
+    /// The jobs that it broke, by force.
+    #[serde(default)]
+    pub broken: Vec<BrokenJob>,
+}
+
+/// A job that cannot run a new version of its component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenJob {
+    pub job: JobId,
+    /// For people.
+    pub why: String,
 }
 
 /// `DELETE /api/v1/components/{name}`.

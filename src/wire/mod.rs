@@ -14,7 +14,7 @@ mod run;
 
 use serde::{Deserialize, Serialize};
 
-pub use component::{Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushedComponent, RemovedComponent};
+pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushedComponent, RemovedComponent};
 pub use event::{Event, EventKind, EventQuery};
 pub use job::{
     AddJob, AddedJob, Applied, AppliedJob, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob,

@@ -13,11 +13,19 @@ use crate::server::error::{ApiError, bad_id};
 use crate::server::params::{Id, Params, refuse};
 use crate::wire;
 
-pub(in crate::server) async fn push(State(app): State<Arc<App>>, identity: Identity, Id(name): Id<ComponentName>, params: Params, request: Request) -> Reply {
+pub(in crate::server) async fn push(
+    State(app): State<Arc<App>>,
+    identity: Identity,
+    Id(name): Id<ComponentName>,
+    mut params: Params,
+    request: Request,
+) -> Reply {
+    let force = params.flag("force")?;
     params.finish()?;
     let bytes = app.component_body(request).await?;
-    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes, false).await?;
-    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection) })?;
+    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes, force).await?;
+    let broken = pushed.broken.into_iter().map(|broken| wire::BrokenJob { job: broken.job, why: broken.why }).collect();
+    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection), broken })?;
     reply(if pushed.new { answer.created(&format!("/api/v1/components/{name}")) } else { answer })
 }
 

@@ -4,6 +4,7 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use bellcage::server::{ServerConfig, serve};
 use serde_json::json;
 
 use super::http::{Answer, Request, connect};
@@ -172,6 +173,9 @@ fn who_waits_for_a_run_is_answered_at_shutdown() {
 #[test]
 fn an_address_that_is_taken_is_an_error_that_names_it() {
     let server = Server::start();
-    let taken = std::panic::catch_unwind(|| Server::with(|config| config.listen = server.address));
-    assert!(taken.is_err());
+    let config = ServerConfig { listen: server.address, ..ServerConfig::default() };
+    let refused = server.runtime.block_on(serve(server.scheduler.clone(), config, std::future::pending()));
+    let error = refused.err().unwrap();
+    assert_eq!(error.code(), "cannot-listen");
+    assert!(error.to_string().starts_with(&format!("{} cannot be listened on", server.address)), "{error}");
 }

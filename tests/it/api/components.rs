@@ -1,7 +1,10 @@
 //! Components: push, list, show, remove.
 
+use std::io::Write;
+
 use serde_json::json;
 
+use super::http::connect;
 use super::{HELLO, Server};
 
 #[test]
@@ -92,4 +95,35 @@ fn a_component_name_is_checked() {
     let server = Server::start();
     let (detail, _) = server.push("Bad%2Fname", HELLO).problem(400, "bad-id");
     assert!(detail.starts_with("component name \"Bad/name\" is not valid"), "{detail}");
+}
+
+/// A component that exports a function and no command.
+fn function() -> Vec<u8> {
+    let text = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m)) (func (export "f") (canon lift (core func $i "f"))))"#;
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn a_version_that_would_break_jobs_is_pushed_by_force_alone() {
+    let server = Server::with_hello();
+    server.manual_job("user", &[]);
+    let (detail, _) = server.push("hello", &function()).problem(409, "breaks-jobs");
+    assert!(detail.contains("user"), "{detail}");
+    let forced = server.request("PUT", "/api/v1/components/hello?force=true").body("application/wasm", &function()).send().expect(201).json();
+    assert_eq!((&forced["component"]["version"], &forced["broken"][0]["job"]), (&json!(2), &json!("user")));
+}
+
+#[test]
+fn a_push_is_carried_out_when_its_client_has_gone() {
+    let server = Server::start();
+    let mut stream = connect(server.address);
+    stream.write_all(&server.request("PUT", "/api/v1/components/hello").body("application/wasm", HELLO).bytes()).unwrap();
+    drop(stream);
+    for _ in 0..3_000 {
+        if server.get("/api/v1/components/hello").status == 200 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the component was not stored");
 }
