@@ -265,8 +265,7 @@ fn stdin(typed: &str) -> Result<String> {
 
 fn tell_added(added: &AddedJob, context: &Context) -> Result<()> {
     let job = &added.job;
-    let what = if job.revision == 1 { "added" } else { "job is now" };
-    context.out.line(&format!("{what} {}: {}", job.id, job.trigger_text.as_deref().unwrap_or("its trigger cannot be read")))?;
+    context.out.line(&format!("{} {}: {}", added_word(job), job.id, job.trigger_text.as_deref().unwrap_or("its trigger cannot be read")))?;
     if !added.fires.is_empty() {
         context.out.data(&list_fires(&instants(&added.fires), &job.zone(), context.now()))?;
     }
@@ -277,6 +276,11 @@ fn tell_added(added: &AddedJob, context: &Context) -> Result<()> {
         context.out.note(&format!("it is paused: bellcage job resume {}", job.id));
     }
     Ok(())
+}
+
+/// A job of the first revision was added now, or kept as it was.
+fn added_word(job: &wire::Job) -> &'static str {
+    if job.revision == 1 { "added" } else { "job is now" }
 }
 
 /// A file of jobs.
@@ -326,7 +330,7 @@ fn read_jobs(file: &str) -> Result<Vec<AddJob>> {
         .collect()
 }
 
-/// A line for each job; the exit code is that of the first one that was refused.
+/// A line for each job (its notes are told by `next JOB`); the exit code is that of the first one that was refused.
 fn tell_applied(applied: &Applied, context: &Context) -> Result {
     let mut exit = Exit::OK;
     let refused = applied.jobs.iter().filter(|job| job.problem.is_some()).count();
@@ -340,10 +344,11 @@ fn tell_applied(applied: &Applied, context: &Context) -> Result {
             if !context.out.json {
                 context.out.message(error.render(context.out.stderr).trim_end());
             }
-        } else if let Some(added) = &job.added
+        } else if let Some(AddedJob { job, .. }) = &job.added
             && !context.out.json
         {
-            tell_added(added, context)?;
+            let next = job.next_fire.filter(|_| !job.paused).map_or_else(|| "-".to_owned(), |t| when::local(t, &job.zone()));
+            context.out.line(&format!("{} {}: {}; next {next}", added_word(job), job.id, job.trigger_text.as_deref().unwrap_or("?")))?;
         }
     }
     if context.out.json {

@@ -232,6 +232,7 @@ pub const CODES: &[Code] = &[
     ),
     code("unknown-setting", "there is no such setting", "see all settings with bellcage config show"),
     code("unknown-code", "there is no such error code", "see all of them with bellcage explain error"),
+    code("bench-failed", "a figure could not be measured", "look at the message; close what else uses the machine, and try again"),
     code("executor", "the executor could not start", "look at the machine's limits on memory and threads"),
     code("internal", "bellcage failed; it is a fault of ours or of the machine", "see the server's log; please report it"),
 ];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,6 +22,8 @@ use crate::wire;
 
 /// Definitions in one `apply`.
 const APPLY_MAX: usize = 1_000;
+/// Definitions of one `apply` that are added at the same time.
+const APPLY_AT_ONCE: usize = 256;
 /// Firings that can be asked for at once.
 const FIRES_MAX: u64 = 1_000;
 const FIRES_DEFAULT: u64 = 10;
@@ -142,15 +145,19 @@ pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Iden
     if jobs.len() > APPLY_MAX {
         return Err(ApiError::Body { detail: format!("{} jobs are more than the {APPLY_MAX} that one request may apply", jobs.len()) });
     }
-    let mut applied = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        applied.push(match apply_one(&app, &identity, job, on_conflict).await {
-            Ok(added) => wire::AppliedJob { id, added: Some(added), problem: None },
-            Err(error) => wire::AppliedJob { id, added: None, problem: Some(error.problem()) },
-        });
-    }
-    reply(json(&wire::Applied { jobs: applied })?)
+    // Side by side, so that the store can commit many at once; the answers stay in order.
+    let applied = stream::iter(jobs).map(|job| {
+        let (app, identity) = (&app, &identity);
+        async move {
+            let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match apply_one(app, identity, job, on_conflict).await {
+                Ok(added) => wire::AppliedJob { id, added: Some(added), problem: None },
+                Err(error) => wire::AppliedJob { id, added: None, problem: Some(error.problem()) },
+            }
+        }
+    });
+    let jobs = applied.buffered(APPLY_AT_ONCE).collect().await;
+    reply(json(&wire::Applied { jobs })?)
 }
 
 async fn apply_one(app: &App, identity: &Identity, job: Value, on_conflict: wire::OnConflict) -> Result<wire::AddedJob, ApiError> {

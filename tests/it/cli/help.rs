@@ -33,6 +33,7 @@ const COMMANDS: &[&[&str]] = &[
     &["explain", "error"],
     &["config"],
     &["config", "show"],
+    &["bench"],
     &["completions"],
 ];
 
@@ -56,7 +57,7 @@ fn every_command_that_is_listed_has_a_snapshot() {
         for line in list.lines().take_while(|line| !line.is_empty()) {
             let name = line.split_whitespace().next().unwrap_or_default();
             let full = [*words, &[name][..]].concat();
-            assert!(name == "bench" || COMMANDS.contains(&full.as_slice()), "{full:?} has no snapshot of its help");
+            assert!(COMMANDS.contains(&full.as_slice()), "{full:?} has no snapshot of its help");
         }
     }
 }
