@@ -47,6 +47,8 @@ struct State {
     running: BTreeMap<JobKey, u32>,
     /// Runs that wait, in the order in which they are claimed.
     waiting: BTreeSet<(Reverse<i32>, Timestamp, RunId)>,
+    /// How many records there have been: a number is not given twice, or a job would take another's record for its own.
+    records: u64,
     skipped: BTreeMap<u64, (JobKey, Skipped)>,
 }
 
@@ -176,7 +178,8 @@ impl State {
         if last.is_some_and(|(_, last)| apply::fold(last, &skip)) {
             return;
         }
-        let id = self.skipped.last_key_value().map_or(1, |(id, _)| id + 1);
+        self.records += 1;
+        let id = self.records;
         self.skipped.insert(id, (key.clone(), skip));
         if let Some(stored) = job {
             stored.last_skip = Some(id);
