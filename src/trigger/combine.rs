@@ -135,17 +135,18 @@ fn last_second(member: &Trigger, at: i64, steps: &mut Steps) -> Option<i64> {
 }
 
 /// The number of firings in `(after, until]` of a trigger that must be asked for one after the other; a lower bound where
-/// they are many. `known` are surely there.
-pub(super) fn count(trigger: &Trigger, after: Timestamp, until: Timestamp, known: u64) -> Count {
+/// they are many. There are surely as many as `at_least` says, which is asked only then.
+pub(super) fn count(trigger: &Trigger, after: Timestamp, until: Timestamp, at_least: impl Fn() -> u64) -> Count {
     let mut steps = Steps::new(COUNT_STEPS_MAX);
     let (mut n, mut at) = (0, after);
     while n < COUNT_MAX {
         match trigger.next(at, &mut steps).filter(|&next| next <= until) {
             Some(next) => (n, at) = (n + 1, next),
-            None => return Count { n: n.max(known), exact: !steps.used_up() },
+            None if steps.used_up() => break,
+            None => return Count { n, exact: true },
         }
     }
-    Count { n: n.max(known), exact: false }
+    Count { n: n.max(at_least()), exact: false }
 }
 
 #[cfg(test)]

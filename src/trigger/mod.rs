@@ -125,10 +125,10 @@ impl Trigger {
             Kind::Cron(cron) => cron.count_between(after, until, &self.zone),
             Kind::Calendar(calendar, gap) => wall::count_between(&**calendar, Rule::fixed(*gap), &self.zone, after, until),
             Kind::Any(any) => {
-                let known = any.0.iter().map(|member| member.count_between(after, until).n).max();
-                return combine::count(self, after, until, known.unwrap_or(0));
+                let of_members = || any.0.iter().map(|member| member.count_between(after, until).n).max();
+                return combine::count(self, after, until, || of_members().unwrap_or(0));
             }
-            Kind::All(_) => return combine::count(self, after, until, 0),
+            Kind::All(_) => return combine::count(self, after, until, || 0),
             Kind::Manual => 0,
         };
         Count { n, exact: true }

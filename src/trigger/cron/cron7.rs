@@ -68,9 +68,10 @@ fn explain(source: &str, error: &cron::error::Error) -> TriggerError {
 }
 
 fn hint(field: usize, typed: &str) -> String {
-    let unix_only = typed.contains(['L', 'W', '#', 'H', 'l', 'w', 'h'])
-        && matches!(field, 3 | 5)
-        && !typed.bytes().all(|c| c.is_ascii_alphabetic() || c == b',' || c == b'-');
+    let unix_only = typed.to_ascii_uppercase().split(',').any(|item| {
+        let place = item.starts_with(|c: char| c.is_ascii_digit()) && item.ends_with(['L', 'W']);
+        place || matches!(item, "L" | "LW") || item.starts_with("L-") || item.starts_with('H') || item.contains('#')
+    });
     match field {
         _ if unix_only => "L, W, # and H are of the dialect unix".to_owned(),
         5 => "a weekday is 1 (Sunday) to 7 (Saturday), or a name".to_owned(),
@@ -147,7 +148,9 @@ mod tests {
             assert_eq!(&span.source[span.start..span.end], place, "{expression}");
         }
         assert!(refused("* * * * *").hint.unwrap().contains("unix"));
-        assert!(refused("* * * * * 6#2").hint.unwrap().contains("unix"));
+        for expression in ["* * * * * 6#2", "* * * L * *", "* * * 15W * *", "* H * * * *", "* * * * * 5L"] {
+            assert!(refused(expression).hint.unwrap().contains("unix"), "{expression}");
+        }
         assert_eq!(refused("0 0 0 30 2 *").code, "never-fires");
         assert!(refused(&"1,".repeat(600)).message.contains("1000"));
     }

@@ -41,7 +41,7 @@ pub(super) struct DaysOfWeek {
 /// Weekdays by their place in the month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Nth {
-    /// `first[n]`: the weekdays of which the (n + 1)-th is meant.
+    /// `nth[n]`: the weekdays of which the (n + 1)-th is meant.
     pub nth: [u8; 5],
     /// The weekdays of which the last is meant.
     pub last: u8,

@@ -42,9 +42,12 @@ fn times(fields: &Fields) -> String {
     let mut parts = Vec::new();
     if seconds != 1 {
         parts.push(unit("second", seconds, 60));
+        if step(seconds, 60).is_none() && minutes == (1 << 60) - 1 {
+            parts.push("of".to_owned());
+        }
     }
     // `every second` of every minute says itself.
-    if seconds == 1 || minutes != (1 << 60) - 1 {
+    if step(seconds, 60).is_none() || minutes != (1 << 60) - 1 {
         parts.push(if seconds == 1 && minutes == 1 { String::new() } else { unit("minute", minutes, 60) });
     }
     let all_hours = hours == (1 << 24) - 1;
@@ -88,7 +91,7 @@ fn days(days: &Days) -> String {
         (true, true) => "every day".to_owned(),
         (true, false) => of_week(days),
         (false, true) => of_month(days),
-        (false, false) if days.either => format!("{}, and {}", of_month(days), of_week(days)),
+        (false, false) if days.either => format!("{} or {}", of_month(days), of_week(days)),
         (false, false) => format!("{}, if it is {}", of_month(days), of_week(days)),
     }
 }
@@ -221,7 +224,8 @@ mod tests {
             ("*/10 9-17 * * 1-5", "every 10 minutes in hour 9 to 17, Monday to Friday"),
             ("* * * * * *", "every second, every day"),
             ("*/5 * * * * *", "every 5 seconds, every day"),
-            ("0 0 13 * fri", "at 00:00, on day 13 of the month, and Friday"),
+            ("30 * * * * *", "second 30 of every minute, every day"),
+            ("0 0 13 * fri", "at 00:00, on day 13 of the month or Friday"),
             ("0 0 */2 * fri", "at 00:00, on day 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31 of the month, if it is Friday"),
             ("0 0 * * fri-mon", "at 00:00, Friday to Monday"),
             ("0 0 * * 0,6", "at 00:00, Saturday and Sunday"),
