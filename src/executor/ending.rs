@@ -25,7 +25,7 @@ const FRAME_MAX: usize = 200;
 const MESSAGE_MAX: usize = 1_000;
 const FRAMES_MAX: usize = 10;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ending {
     pub outcome: Outcome,
     pub exit_code: Option<i32>,

@@ -12,17 +12,20 @@
 //! ending    how it ended: one outcome, with the limit that fired
 //! ```
 
+mod confine;
 mod ending;
 mod guest;
 mod host;
 mod limiter;
 mod output;
 pub mod pool;
+mod running;
 mod sandbox;
 mod signal;
 mod ticker;
 mod value;
 mod worker;
+pub mod workers;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -31,7 +34,9 @@ use serde::{Deserialize, Serialize};
 use crate::component::Artefact;
 use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult};
 
+pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
+pub use workers::{StartError, Workers, WorkersConfig, WorkersError};
 
 /// Everything an attempt needs, and all it gets.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,17 +6,16 @@
 //! A component has a worker of its own (by digest), which keeps its memory warm; others take its attempts when that
 //! one has work and they have none, or far less.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::ending::Ending;
+use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
-use super::signal::Signal;
 use super::ticker::Ticker;
 use super::worker::{Job, Worker, WorkerConfig};
 use super::{AttemptReport, AttemptRequest, Executor, host};
@@ -61,7 +60,7 @@ pub struct Pool {
     slots: usize,
     slots_per_worker: usize,
     free: Semaphore,
-    running: Mutex<HashMap<RunId, Arc<Signal>>>,
+    running: RunningSet,
     ticker: Ticker,
 }
 
@@ -76,7 +75,7 @@ impl Pool {
         let start = |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine });
         let workers: Arc<[Worker]> = (0..workers).map(start).collect::<Result<_, _>>()?;
         let ticker = Ticker::start(workers.clone())?;
-        Ok(Self { workers, slots, slots_per_worker, free: Semaphore::new(slots), running: Mutex::default(), ticker })
+        Ok(Self { workers, slots, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })
     }
 
     /// A worker with a slot reserved. There is one, since the semaphore has let in no more attempts than there are slots.
@@ -97,10 +96,6 @@ impl Pool {
             }
         }
     }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Signal>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
@@ -111,22 +106,22 @@ impl Executor for Pool {
             let message = "a process for each run was asked for, and this executor runs attempts in its own process";
             return unstarted(&asked, Ending::refused("isolation-not-offered", message));
         }
-        let mut running = Running::new(self, request.run);
-        let Some(Ok(_slot)) = running.signal.or_stopped(self.free.acquire()).await else {
-            running.ended = true;
-            return unstarted(&asked, Ending::cancelled(&running.signal));
+        let running = self.running.enter(request.run);
+        let signal = running.signal();
+        let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else {
+            return unstarted(&asked, Ending::cancelled(signal));
         };
         let worker = self.route(&request.component.digest);
         let _reserved = Reserved(worker);
-        running.signal.runs_on(&worker.engine);
+        signal.runs_on(&worker.engine);
         self.ticker.wake();
         let (reply, answer) = oneshot::channel();
-        let sent = worker.send(Job { request, signal: running.signal.clone(), reply });
+        let sent = worker.send(Job { request, signal: signal.clone(), reply });
         let report = match sent {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
-        running.ended = true;
+        running.end();
         report.unwrap_or_else(|| unstarted(&asked, Ending::internal("its worker panicked")))
     }
 
@@ -135,39 +130,7 @@ impl Executor for Pool {
     }
 
     fn cancel(&self, run: RunId, reason: &str) {
-        let signal = self.running().get(&run).cloned();
-        if let Some(signal) = signal {
-            signal.cancel(reason);
-        }
-    }
-}
-
-/// A run's place among those that can be cancelled. Dropped before its end, it cancels.
-struct Running<'a> {
-    pool: &'a Pool,
-    run: RunId,
-    signal: Arc<Signal>,
-    ended: bool,
-}
-
-impl<'a> Running<'a> {
-    fn new(pool: &'a Pool, run: RunId) -> Self {
-        let signal = Arc::new(Signal::default());
-        pool.running().insert(run, signal.clone());
-        Self { pool, run, signal, ended: false }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.signal.cancel("nobody waits for it any more");
-        }
-        let mut running = self.pool.running();
-        // A later attempt of the same run may have taken the place.
-        if running.get(&self.run).is_some_and(|signal| Arc::ptr_eq(signal, &self.signal)) {
-            running.remove(&self.run);
-        }
+        self.running.cancel(run, reason);
     }
 }
 

@@ -46,13 +46,12 @@ impl Loaded {
     /// Authenticates and maps an artefact. Up to some tenths of a second where it is large.
     pub fn load(engine: &Engine, linker: &Linker<Guest>, artefact: &Artefact) -> Result<Self, Ending> {
         let (file, _) = artefact.open().map_err(|e| Ending::refused(e.code(), e.to_string()))?;
-        let refuse = |e: wasmtime::Error| Ending::refused("artefact-unusable", format!("the compiled component cannot be used here: {e:#}"));
         // Through the descriptor whose bytes were authenticated, not by the name again.
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         // SAFETY: wasmtime trusts the contents. They were written by our compiler and sealed with our key, and sealed
         // files are never changed in place.
-        let component = unsafe { Component::deserialize_file(engine, path) }.map_err(refuse)?;
-        Self::new(linker, &component).map_err(refuse)
+        let component = unsafe { Component::deserialize_file(engine, path) }.map_err(|e| unusable(&e))?;
+        Self::new(linker, &component).map_err(|e| unusable(&e))
     }
 
     pub fn new(linker: &Linker<Guest>, component: &Component) -> wasmtime::Result<Self> {
@@ -90,6 +89,11 @@ impl Functions {
         };
         Self { exports: inspection.entries.iter().map(export).collect(), inspection }
     }
+}
+
+/// A component that was compiled here, and yet.
+pub(super) fn unusable(error: &wasmtime::Error) -> Ending {
+    Ending::refused("artefact-unusable", format!("the compiled component cannot be used here: {error:#}"))
 }
 
 fn main_export(component: &Component) -> Option<ComponentExportIndex> {
@@ -237,7 +241,7 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
 }
 
 /// What is known before the guest has done anything.
-fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
+pub(super) fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
     let late = asked.due_at.map_or(SignedDuration::ZERO, |due| started_at.duration_since(due));
     Receipt {
         fuel_limit: asked.fuel,

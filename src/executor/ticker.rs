@@ -36,6 +36,13 @@ impl Ticker {
         Ok(Self { state, thread: Some(thread) })
     }
 
+    /// Returns when the thread has done all that a starting thread does, and sleeps. There must be no attempts.
+    pub fn wait_until_asleep(&self) {
+        while !self.state.asleep.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+
     /// Attempts are about to start.
     pub fn wake(&self) {
         if self.state.asleep.load(Ordering::SeqCst)

@@ -14,3 +14,4 @@ mod store;
 mod support;
 mod trigger;
 mod value;
+mod workers;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig};
+use bellcage::executor::{AttemptReport, AttemptRequest, Confinement, Executor as _, Pool, PoolConfig, Workers, WorkersConfig};
 use bellcage::job::{Entry, Isolation, Limits, RunId};
 
 pub fn compiler_config() -> CompilerConfig {
@@ -29,6 +29,16 @@ pub async fn artefact(component: &[u8]) -> Artefact {
 
 pub fn pool(slots: usize) -> Pool {
     Pool::start(PoolConfig { workers: 2, slots, ..PoolConfig::default() }).expect("a pool")
+}
+
+pub fn workers_config(workers: usize, slots: usize) -> WorkersConfig {
+    // Namespaces are not allowed everywhere that tests run; a test of their own demands them.
+    let confinement = Confinement::Standard;
+    WorkersConfig { workers, slots, confinement, ..WorkersConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage"))) }
+}
+
+pub fn workers(slots: usize) -> Workers {
+    Workers::start(workers_config(2, slots)).expect("worker processes")
 }
 
 /// A guest of `guests/`, built from source.
@@ -57,12 +67,6 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
 /// One attempt of a component with these limits.
 pub async fn run(component: &[u8], limits: Limits) -> AttemptReport {
     pool(4).run(AttemptRequest { limits, ..request(component).await }).await
-}
-
-/// One attempt of the `probe` guest with these arguments.
-pub async fn probe(args: &[&str], limits: Limits) -> AttemptReport {
-    let request = request(&built_guest("probe")).await;
-    pool(4).run(AttemptRequest { args: args.into(), limits, ..request }).await
 }
 
 pub trait ReportExt {

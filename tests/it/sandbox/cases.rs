@@ -1,17 +1,25 @@
 //! Sandbox: what a guest is given, and that each limit stops it and is named.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bellcage::executor::{AttemptRequest, Executor as _};
+use bellcage::executor::{AttemptReport, AttemptRequest};
 use bellcage::job::{Entry, Limits, Outcome};
 use jiff::SignedDuration;
 
-use crate::support::cage::{self, ReportExt as _, probe, run};
+use super::executor;
+use crate::support::cage::{self, ReportExt as _};
 use crate::support::wat;
 
 fn short(timeout_ms: i64) -> Limits {
     Limits { timeout: SignedDuration::from_millis(timeout_ms), fuel: u64::MAX / 2, ..Limits::default() }
+}
+
+async fn run(component: &[u8], limits: Limits) -> AttemptReport {
+    super::super::run(&*executor(2, 4), component, limits).await
+}
+
+async fn probe(args: &[&str], limits: Limits) -> AttemptReport {
+    super::super::probe(&*executor(2, 4), args, limits).await
 }
 
 // What a command is given, and what it gives back.
@@ -31,7 +39,7 @@ async fn a_command_that_returns_err_fails_with_exit_code_1() {
 #[tokio::test]
 async fn a_command_sees_its_arguments_environment_and_stdin() {
     let base = cage::request(&cage::built_guest("probe")).await;
-    let pool = cage::pool(4);
+    let pool = executor(2, 4);
     let args = AttemptRequest { args: serde_json::json!(["args", "a b", "ü"]), program: "reports".to_owned(), ..base.clone() };
     assert_eq!(pool.run(args).await.stdout(), "reports\nargs\na b\nü\n");
     let env = AttemptRequest { args: serde_json::json!(["env"]), env: vec![("MODE".into(), "prod".into())], ..base.clone() };
@@ -125,7 +133,7 @@ async fn nothing_survives_from_one_attempt_to_the_next() {
         "(if (i32.load (i32.const 64)) (then unreachable)) (if (global.get $g) (then unreachable))
          (i32.store (i32.const 64) (i32.const 7)) (global.set $g (i32.const 7)) (i32.const 0)",
     );
-    let (pool, request) = (cage::pool(1), cage::request(&guest).await);
+    let (pool, request) = (executor(2, 1), cage::request(&guest).await);
     for _ in 0..3 {
         assert_eq!(pool.run(request.clone()).await.outcome, Outcome::Succeeded);
     }
@@ -157,7 +165,7 @@ async fn fuel_is_the_same_in_every_repeat() {
         "(memory 1)",
         "(local i32) (loop (local.set 0 (i32.add (local.get 0) (i32.const 1))) (br_if 0 (i32.lt_u (local.get 0) (i32.const 100000)))) (i32.const 0)",
     );
-    let (pool, request) = (cage::pool(4), cage::request(&guest).await);
+    let (pool, request) = (executor(2, 4), cage::request(&guest).await);
     let mut used = Vec::new();
     for _ in 0..3 {
         used.push(pool.run(request.clone()).await.receipt.fuel_used);
@@ -193,7 +201,7 @@ async fn a_sleeping_guest_is_stopped_by_its_timeout() {
 
 #[tokio::test]
 async fn many_sleepers_share_a_worker() {
-    let pool = Arc::new(cage::pool(100));
+    let pool = executor(2, 100);
     let request = AttemptRequest { args: serde_json::json!(["sleep", "100"]), ..cage::request(&cage::built_guest("probe")).await };
     let attempts: Vec<_> = (0..100)
         .map(|_| {
@@ -363,8 +371,8 @@ async fn of_a_long_log_head_and_tail_are_kept_and_the_middle_is_counted() {
 // Cancelling.
 
 /// Runs the guest, cancels it once `started`, and gives the report.
-async fn cancelled(request: AttemptRequest) -> bellcage::executor::AttemptReport {
-    let (pool, id) = (Arc::new(cage::pool(1)), request.run);
+async fn cancelled(request: AttemptRequest) -> AttemptReport {
+    let (pool, id) = (executor(2, 1), request.run);
     let attempt = tokio::spawn({
         let pool = pool.clone();
         async move { pool.run(request).await }
@@ -389,7 +397,7 @@ async fn a_sleeping_guest_can_be_cancelled() {
 
 #[tokio::test]
 async fn a_queued_attempt_can_be_cancelled() {
-    let pool = Arc::new(cage::pool(1));
+    let pool = executor(2, 1);
     let spin = AttemptRequest { limits: short(60_000), ..cage::request(&wat::spin()).await };
     let queued = cage::request(&wat::tiny()).await;
     let (first, second) = (spin.run, queued.run);
@@ -412,7 +420,7 @@ async fn a_queued_attempt_can_be_cancelled() {
 
 #[tokio::test]
 async fn an_attempt_that_nobody_waits_for_gives_its_slot_back() {
-    let pool = cage::pool(1);
+    let pool = executor(2, 1);
     let spin = AttemptRequest { limits: short(60_000), ..cage::request(&wat::spin()).await };
     assert!(tokio::time::timeout(Duration::from_millis(50), pool.run(spin)).await.is_err());
     assert_eq!(pool.run(cage::request(&wat::tiny()).await).await.outcome, Outcome::Succeeded);
@@ -420,7 +428,7 @@ async fn an_attempt_that_nobody_waits_for_gives_its_slot_back() {
 
 #[tokio::test]
 async fn a_spinning_guest_leaves_its_worker_to_others() {
-    let pool = Arc::new(bellcage::executor::Pool::start(bellcage::executor::PoolConfig { workers: 1, slots: 8, ..Default::default() }).unwrap());
+    let pool = executor(1, 8);
     let spin = AttemptRequest { limits: short(60_000), ..cage::request(&wat::spin()).await };
     let id = spin.run;
     let spinning = tokio::spawn({
@@ -441,14 +449,14 @@ async fn a_spinning_guest_leaves_its_worker_to_others() {
 #[tokio::test]
 async fn a_function_that_the_component_does_not_export_is_refused() {
     let request = AttemptRequest { entry: Entry::Function("generate".into()), ..cage::request(&wat::tiny()).await };
-    let report = cage::pool(1).run(request).await;
+    let report = executor(2, 1).run(request).await;
     assert_eq!((report.outcome, report.code()), (Outcome::Refused, "entry-missing"));
 }
 
 #[tokio::test]
 async fn a_command_with_arguments_that_are_no_strings_is_refused() {
     for args in [serde_json::json!({"a": 1}), serde_json::json!([1]), serde_json::json!("a")] {
-        let report = cage::pool(1).run(AttemptRequest { args, ..cage::request(&wat::tiny()).await }).await;
+        let report = executor(2, 1).run(AttemptRequest { args, ..cage::request(&wat::tiny()).await }).await;
         assert_eq!((report.outcome, report.code()), (Outcome::Refused, "args-not-argv"));
     }
 }
@@ -465,7 +473,7 @@ async fn a_component_with_many_memories_waits_for_its_share_of_the_pool() {
     // Four memories each, in pools that have two per slot.
     let guest = wat::command("(memory 1) (memory 1) (memory 1) (memory 1)", "(i32.const 0)");
     let sleeper = AttemptRequest { args: serde_json::json!(["sleep", "50"]), ..cage::request(&cage::built_guest("probe")).await };
-    let pool = Arc::new(bellcage::executor::Pool::start(bellcage::executor::PoolConfig { workers: 1, slots: 3, ..Default::default() }).unwrap());
+    let pool = executor(1, 3);
     let many = cage::request(&guest).await;
     let attempts: Vec<_> = [sleeper.clone(), sleeper, many]
         .into_iter()

@@ -1,0 +1,170 @@
+//! Confinement of a process that runs guests: layers that each hold on their own, from the kernel's side.
+//!
+//! ```text
+//! at its start      namespaces of its own (user, pid, net, mount, ipc, uts, cgroup): made by who starts it (`spawn`)
+//! before all else   no environment, no descriptors but its three; killed when its parent dies; no new privileges
+//! after warm-up     rlimits · Landlock without a single rule · seccomp with a list of what running needs
+//! ```
+//! Nothing of a guest is in the process before the last layer is on, and none can be taken off again. A layer that the
+//! machine does not offer is reported by name; whether that will do is the caller's configuration (`Confinement`).
+//!
+//! All `unsafe` of confining is here and in the files below, each block with its reason.
+
+mod landlock;
+mod seccomp;
+mod spawn;
+
+use std::fmt;
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+
+pub use landlock::abi as landlock_abi;
+pub(super) use spawn::{Spawn, Spawned, spawn};
+
+/// One thing that keeps a process in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// It can gain no privileges, leaves no core file, and cannot be traced.
+    Privileges,
+    /// Descriptors, processes and file sizes.
+    Rlimits,
+    /// User, pid, network, mount, ipc, host-name and cgroup namespaces of its own.
+    Namespaces,
+    /// No file, no TCP port, no abstract socket, no signal to others.
+    Landlock,
+    /// System calls outside a short list end the process.
+    Seccomp,
+}
+
+impl Layer {
+    pub const ALL: [Self; 5] = [Self::Privileges, Self::Rlimits, Self::Namespaces, Self::Landlock, Self::Seccomp];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileges => "privileges",
+            Self::Rlimits => "rlimits",
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which layers are demanded: without them no guest is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confinement {
+    /// Every one.
+    #[default]
+    Strict,
+    /// All but namespaces, which many containers do not allow.
+    Standard,
+    /// None; what the machine offers is used.
+    BestEffort,
+}
+
+impl Confinement {
+    pub fn demands(self) -> &'static [Layer] {
+        match self {
+            Self::Strict => &Layer::ALL,
+            Self::Standard => &[Layer::Privileges, Layer::Rlimits, Layer::Landlock, Layer::Seccomp],
+            Self::BestEffort => &[],
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Standard => "standard",
+            Self::BestEffort => "best-effort",
+        }
+    }
+}
+
+/// A layer that could not be put on, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    pub layer: Layer,
+    pub why: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.layer, self.why)
+    }
+}
+
+/// What is known of the confinement of this process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Worn {
+    pub missing: Vec<Missing>,
+}
+
+impl Worn {
+    fn note(&mut self, layer: Layer, done: io::Result<()>) {
+        if let Err(error) = done {
+            self.missing.push(Missing { layer, why: error.to_string() });
+        }
+    }
+}
+
+/// What comes before anything else in the process: it has one thread and has opened nothing.
+pub(super) fn at_start() -> io::Result<()> {
+    spawn::unblock_signals()?;
+    spawn::close_inherited()?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Puts on what later threads inherit, and what would be in the way of warming up. The process still has one thread.
+/// `own_namespaces` says whether it was started in some.
+pub(super) fn before_threads(own_namespaces: Result<(), String>) -> Worn {
+    let mut worn = Worn::default();
+    worn.note(Layer::Privileges, privileges());
+    worn.note(Layer::Namespaces, own_namespaces.map_err(io::Error::other));
+    worn.note(Layer::Landlock, landlock::deny_all());
+    worn
+}
+
+/// The last step, with every thread that the process will ever have: limits of what it may hold, then the list of
+/// system calls, for all threads at once.
+pub(super) fn after_warm_up(worn: &mut Worn, bounds: Bounds) {
+    worn.note(Layer::Rlimits, rlimits(bounds));
+    worn.note(Layer::Seccomp, seccomp::allow_only_running());
+}
+
+/// What the process may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub descriptors: u64,
+    /// Of a file in memory: the image of a guest's initial memory.
+    pub file_bytes: u64,
+}
+
+fn privileges() -> io::Result<()> {
+    if !rustix::thread::no_new_privs()? {
+        return Err(io::Error::other("no_new_privs is off"));
+    }
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+fn rlimits(bounds: Bounds) -> io::Result<()> {
+    let limit = |resource, n: u64| rustix::process::setrlimit(resource, Rlimit { current: Some(n), maximum: Some(n) });
+    limit(Resource::Core, 0)?;
+    limit(Resource::Nproc, 0)?;
+    limit(Resource::Msgqueue, 0)?;
+    limit(Resource::Fsize, bounds.file_bytes)?;
+    limit(Resource::Nofile, bounds.descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! The worker process: one engine, one thread that runs guests, many attempts at once, and one socket.
+//!
+//! It is confined before its first word. From then on it can use memory, time and its socket, and nothing else: a
+//! component comes as a descriptor, and what it says goes to the supervisor, which believes little of it.
+
+use std::collections::HashMap;
+use std::io;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use super::code::Code;
+use super::link::{self, Link};
+use super::message::{FromWorker, Number, Order, ToWorker, Told};
+use crate::component::{EngineSettings, engine_config};
+use crate::executor::confine::{self, Bounds, Confinement, Worn};
+use crate::executor::ending::Ending;
+use crate::executor::guest::Guest;
+use crate::executor::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
+use crate::executor::signal::Signal;
+use crate::executor::ticker::{Ticked, Ticker};
+use crate::executor::{AttemptReport, AttemptRequest, host, worker};
+
+/// The hidden subcommand of the binary that is a worker. Whoever's `program` an executor of worker processes is must hand
+/// it to `main` before any other start-up work.
+pub const SUBCOMMAND: &str = "run-worker";
+
+/// What the worker is told, on its command line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Brief {
+    pub engine: EngineSettings,
+    /// Attempts at once.
+    pub slots: u32,
+    pub loaded_max: usize,
+    pub confinement: Confinement,
+    /// Tests only: attempts whose program's name says so try to get out.
+    pub escapes: bool,
+}
+
+/// Descriptors beside those of loaded components: standard streams, socket, runtime, page map.
+const OWN_DESCRIPTORS: u64 = 64;
+/// Memories of a component that have an image, each a descriptor.
+const IMAGES: u64 = 8;
+
+/// The worker's whole life.
+pub fn main() -> ExitCode {
+    let Some(brief) = std::env::args().nth(2).and_then(|text| serde_json::from_str::<Brief>(&text).ok()) else {
+        eprintln!("{SUBCOMMAND} is for bellcage itself: it runs attempts that its parent process sends");
+        return ExitCode::from(2);
+    };
+    match work(&brief) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(brief: &Brief) -> io::Result<()> {
+    confine::at_start()?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let link = {
+        let _inside = runtime.enter();
+        // Whoever is at the other end started this process.
+        Link::new(socket, u32::MAX as usize)?
+    };
+    let code = Code::new();
+    let warm = warm_up(brief, &code);
+    let own_namespaces = if std::process::id() == 1 { Ok(()) } else { Err("the kernel made none".to_owned()) };
+    let mut worn = confine::before_threads(own_namespaces);
+    let first = match warm {
+        Ok((engine, linker)) => {
+            let running = Arc::new(Running { engine, in_flight: AtomicUsize::new(0) });
+            let ticker = Ticker::start(Arc::from([running.clone()]))?;
+            ticker.wait_until_asleep();
+            let descriptors = OWN_DESCRIPTORS + brief.loaded_max as u64 * IMAGES;
+            confine::after_warm_up(&mut worn, Bounds { descriptors, file_bytes: brief.engine.memory_max });
+            let ready = verdict(worn, brief.confinement);
+            match ready {
+                FromWorker::Ready { .. } => Ok((Worker::new(brief, code, linker, running, ticker), ready)),
+                unfit => Err(unfit),
+            }
+        }
+        Err(error) => Err(FromWorker::Unfit { missing: Vec::new(), error: Some(format!("{error:#}")) }),
+    };
+    runtime.block_on(async {
+        match first {
+            Ok((worker, ready)) => Arc::new(worker).serve(link, &ready).await,
+            Err(unfit) => last_word(link, &unfit).await,
+        }
+    })
+}
+
+fn warm_up(brief: &Brief, code: &Code) -> wasmtime::Result<(Engine, Linker<Guest>)> {
+    let mut settings = engine_config(&brief.engine);
+    settings.allocation_strategy(worker::pool(brief.slots, &brief.engine)).with_custom_code_memory(Some(code.memory()));
+    let engine = Engine::new(&settings)?;
+    let linker = host::linker(&engine)?;
+    Ok((engine, linker))
+}
+
+/// Ready, unless a layer that is demanded is missing.
+fn verdict(worn: Worn, confinement: Confinement) -> FromWorker {
+    let demanded = confinement.demands();
+    if worn.missing.iter().any(|missing| demanded.contains(&missing.layer)) {
+        let missing = worn.missing.into_iter().filter(|missing| demanded.contains(&missing.layer)).collect();
+        return FromWorker::Unfit { missing, error: None };
+    }
+    FromWorker::Ready { missing: worn.missing }
+}
+
+async fn last_word(mut link: Link, unfit: &FromWorker) -> io::Result<()> {
+    link.put(unfit)?;
+    link.flush()
+}
+
+struct Running {
+    engine: Engine,
+    in_flight: AtomicUsize,
+}
+
+impl Ticked for Arc<Running> {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn in_flight(&self) -> &AtomicUsize {
+        &self.in_flight
+    }
+}
+
+struct Worker {
+    code: Code,
+    linker: Linker<Guest>,
+    running: Arc<Running>,
+    ticker: Ticker,
+    attempts: Mutex<HashMap<Number, Arc<Signal>>>,
+    /// Frames to send, gathered by the attempts.
+    said: Mutex<Vec<u8>>,
+    has_said: Notify,
+    /// An attempt has given back what it had of the pool.
+    ended: Notify,
+    #[cfg(debug_assertions)]
+    escapes: bool,
+}
+
+/// By the supervisor's number; or why one cannot be run.
+type Components = HashMap<u32, Result<Arc<Loaded>, Ending>>;
+
+impl Worker {
+    fn new(brief: &Brief, code: Code, linker: Linker<Guest>, running: Arc<Running>, ticker: Ticker) -> Self {
+        let (attempts, said, has_said, ended) = Default::default();
+        #[cfg(not(debug_assertions))]
+        let _ = brief;
+        Self {
+            code,
+            linker,
+            running,
+            ticker,
+            attempts,
+            said,
+            has_said,
+            ended,
+            #[cfg(debug_assertions)]
+            escapes: brief.escapes,
+        }
+    }
+
+    /// Until the supervisor is gone.
+    async fn serve(self: &Arc<Self>, mut link: Link, ready: &FromWorker) -> io::Result<()> {
+        let mut components = Components::new();
+        link.put(ready)?;
+        loop {
+            link.put_frames(&std::mem::take(&mut *lock(&self.said)));
+            link.flush()?;
+            tokio::select! {
+                () = self.has_said.notified() => {}
+                ready = link.readable_or_writable() => {
+                    if ready?.is_readable() && !self.hear(&mut link, &mut components)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(self: &Arc<Self>, link: &mut Link, components: &mut Components) -> io::Result<bool> {
+        if !link.fill()? {
+            return Ok(false);
+        }
+        loop {
+            let load = match link.take()? {
+                None => return Ok(true),
+                Some(ToWorker::Run(order)) => {
+                    self.run(*order, components)?;
+                    continue;
+                }
+                Some(ToWorker::Cancel { attempt, reason }) => {
+                    let signal = lock(&self.attempts).get(&attempt).cloned();
+                    if let Some(signal) = signal {
+                        signal.cancel(&reason);
+                    }
+                    continue;
+                }
+                Some(ToWorker::Unload { component }) => {
+                    components.remove(&component);
+                    continue;
+                }
+                Some(ToWorker::Ping) => {
+                    self.say(&FromWorker::Pong);
+                    continue;
+                }
+                Some(ToWorker::Load { component }) => component,
+            };
+            let file = link.descriptor().ok_or_else(|| io::Error::other("no descriptor came with a component"))?;
+            // SAFETY: the supervisor has authenticated it and sends only what our compiler wrote; the engine has this
+            // very `code`; components live on this thread alone.
+            let loaded = unsafe { self.code.load(&self.running.engine, file) };
+            let loaded = loaded.and_then(|component| Loaded::new(&self.linker, &component));
+            components.insert(load, loaded.map(Arc::new).map_err(|e| sandbox::unusable(&e)));
+        }
+    }
+
+    fn run(self: &Arc<Self>, order: Order<'_>, components: &Components) -> io::Result<()> {
+        let (attempt, component) = (order.attempt, order.component);
+        let request = order.into_request();
+        let loaded = match components.get(&component) {
+            Some(Ok(loaded)) => loaded.clone(),
+            Some(Err(unusable)) => {
+                let report = unstarted(&Asked::of(&request), unusable.clone());
+                self.say(&FromWorker::Report { attempt, report: Box::new(Told::new(report)) });
+                return Ok(());
+            }
+            None => return Err(io::Error::other("an attempt of a component that was not loaded came")),
+        };
+        let signal = Arc::new(Signal::default());
+        signal.runs_on(&self.running.engine);
+        lock(&self.attempts).insert(attempt, signal.clone());
+        self.running.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.ticker.wake();
+        let going = Going { worker: self.clone(), attempt, asked: Asked::of(&request), report: None };
+        tokio::spawn(going.run(loaded, request, signal));
+        Ok(())
+    }
+
+    /// Sent when the attempts that can go on have had their turn.
+    fn say(&self, message: &FromWorker) {
+        // Into memory, and every value has a form.
+        let _ = link::put(&mut lock(&self.said), message);
+        self.has_said.notify_one();
+    }
+}
+
+/// An attempt that runs; dropped, as by a panic, it says how it ended all the same.
+struct Going {
+    worker: Arc<Worker>,
+    attempt: Number,
+    asked: Asked,
+    report: Option<AttemptReport>,
+}
+
+impl Going {
+    async fn run(mut self, loaded: Arc<Loaded>, request: AttemptRequest, signal: Arc<Signal>) {
+        #[cfg(debug_assertions)]
+        if self.worker.escapes {
+            super::escape::attempt(&request.program).await;
+        }
+        let attempt = self.attempt;
+        self.report = Some(loop {
+            let ended = self.worker.ended.notified();
+            match sandbox::run(&loaded, &request, &signal).await {
+                Ok(report) => break report,
+                Err(PoolFull) => {
+                    self.worker.say(&FromWorker::Waiting { attempt });
+                    if signal.or_stopped(ended).await.is_none() {
+                        break unstarted(&self.asked, Ending::cancelled(&signal));
+                    }
+                    self.worker.say(&FromWorker::Started { attempt });
+                }
+            }
+        });
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        let report = self.report.take().unwrap_or_else(|| unstarted(&self.asked, Ending::internal("its worker panicked")));
+        worker.running.in_flight.fetch_sub(1, Ordering::SeqCst);
+        lock(&worker.attempts).remove(&self.attempt);
+        worker.ended.notify_waiters();
+        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(report)) });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,304 @@
+//! A keeper: a thread of the supervisor that always has one worker process, and gives it attempts.
+//!
+//! It starts the process (which dies with this very thread), replaces it when it is gone or worn, and waits longer each
+//! time when processes die before they did anything. Processes that drain, and those for a single attempt, are tasks of
+//! the same thread.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::message::Number;
+use super::process::{Answer, Gone, Job, Process, StartError, answer};
+use super::{WorkersConfig, no_worker};
+use crate::executor::confine::Missing;
+use crate::job::Isolation;
+
+/// Handed over at once at most, before what the worker says is heard.
+const BATCH: usize = 128;
+/// After the first process that died at its start; doubled each time.
+const WAIT_FIRST: Duration = Duration::from_millis(10);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Processes in a row that died at their start before attempts are told.
+const FAILURES_MAX: u32 = 5;
+
+pub(super) enum Command {
+    Run(Job),
+    Cancel(Cancel),
+}
+
+pub(super) struct Cancel {
+    pub number: Number,
+    pub reason: String,
+}
+
+/// A handle on a keeper; dropping it ends its processes.
+pub(super) struct Keeper {
+    /// Attempts that were routed here and have not ended.
+    pub in_flight: AtomicUsize,
+    pub health: Arc<Health>,
+    /// `None` once it shall end.
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What others may know of a keeper's process.
+pub(super) struct Health {
+    ready: AtomicBool,
+    failures: AtomicU32,
+    failure: Mutex<String>,
+    /// Of the current process; 0 where there is none.
+    pub pid: AtomicU32,
+    /// Some keeper's process is ready, or cannot be started.
+    changed: Arc<Notify>,
+}
+
+/// How the first start went: what the machine does not give, or why there is no worker.
+pub(super) type First = Result<Vec<Missing>, StartError>;
+
+impl Keeper {
+    /// The first start's answer comes through `first`.
+    pub fn start(index: usize, config: WorkersConfig, changed: Arc<Notify>, first: std::sync::mpsc::Sender<First>) -> std::io::Result<Self> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (ready, failures, failure, pid) = Default::default();
+        let health = Arc::new(Health { ready, failures, failure, pid, changed });
+        let mut keep = Keep { config, health: health.clone(), inbox, apart: Vec::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
+        let thread = std::thread::Builder::new().name(format!("bellcage-keeper-{index}")).spawn(move || {
+            let mut first = Some(first);
+            // A fault of ours costs the attempts that the process had, and no more.
+            while std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(keep.keep(&mut first)))).is_err() {
+                tracing::error!("a keeper of worker processes panicked; it goes on with a new process");
+            }
+        })?;
+        Ok(Self { in_flight: AtomicUsize::new(0), health, commands: Some(commands), thread: Some(thread) })
+    }
+
+    /// Takes one of `slots`, if one is free.
+    pub fn reserve(&self, slots: usize) -> bool {
+        self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < slots).then_some(n + 1)).is_ok()
+    }
+
+    /// The command back where the thread is gone.
+    pub fn send(&self, command: Command) -> Result<(), Box<Command>> {
+        match &self.commands {
+            Some(commands) => commands.send(command).map_err(|unsent| Box::new(unsent.0)),
+            None => Err(Box::new(command)),
+        }
+    }
+
+    /// Begins its end; dropping it waits for that.
+    pub fn close(&mut self) {
+        self.commands = None;
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Health {
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Why no process stays alive, where that has been so for some time.
+    pub fn failure(&self) -> Option<String> {
+        (self.failures.load(Ordering::Acquire) >= FAILURES_MAX).then(|| self.last_failure().clone())
+    }
+
+    fn last_failure(&self) -> MutexGuard<'_, String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn started(&self, process: &Process) {
+        self.pid.store(process.pid().unsigned_abs(), Ordering::Release);
+        self.ready.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    fn stopped(&self) {
+        self.ready.store(false, Ordering::Release);
+        self.pid.store(0, Ordering::Release);
+    }
+
+    /// How long to wait before the next start.
+    fn failed(&self, why: String) -> Duration {
+        *self.last_failure() = why;
+        let before = self.failures.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+        WAIT_FIRST.saturating_mul(1 << before.min(10)).min(WAIT_MAX)
+    }
+
+    fn recovered(&self) {
+        self.failures.store(0, Ordering::Release);
+    }
+}
+
+/// The thread's own part.
+struct Keep {
+    config: WorkersConfig,
+    health: Arc<Health>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    /// Processes that drain, and those of single attempts: they hear what is cancelled.
+    apart: Vec<mpsc::UnboundedSender<Cancel>>,
+}
+
+/// Why a process takes no more attempts.
+enum Until {
+    Closed,
+    Worn(Process),
+    Gone(Process, Gone),
+}
+
+impl Keep {
+    async fn keep(&mut self, first: &mut Option<std::sync::mpsc::Sender<First>>) {
+        loop {
+            let process = match Process::start(&self.config, self.config.slots_per_worker()).await {
+                Ok(process) => process,
+                Err(error) => {
+                    if let Some(first) = first.take() {
+                        let _ = first.send(Err(error));
+                        return;
+                    }
+                    if !self.wait_after(error.to_string()).await {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            self.health.started(&process);
+            if let Some(first) = first.take() {
+                let _ = first.send(Ok(process.missing.clone()));
+            }
+            let until = self.serve(process).await;
+            self.health.stopped();
+            match until {
+                Until::Closed => return,
+                Until::Worn(process) => {
+                    self.health.recovered();
+                    let cancels = self.cancels_apart();
+                    tokio::spawn(drain(process, cancels));
+                }
+                Until::Gone(process, gone) => {
+                    let untried = process.taken == 0;
+                    process.lose(gone).await;
+                    if untried && !self.wait_after("a worker process ended before it was given anything".to_owned()).await {
+                        return;
+                    }
+                    if !untried {
+                        self.health.recovered();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut process: Process) -> Until {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let done = tokio::select! {
+                n = self.inbox.recv_many(&mut batch, BATCH) => match n {
+                    0 => return Until::Closed,
+                    _ => self.carry_out(&mut batch, &mut process),
+                },
+                turned = process.turn() => turned,
+            };
+            match done {
+                Err(gone) => return Until::Gone(process, gone),
+                Ok(()) if process.worn => return Until::Worn(process),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    fn carry_out(&mut self, batch: &mut Vec<Command>, process: &mut Process) -> Result<(), Gone> {
+        let mut done = Ok(());
+        for command in batch.drain(..) {
+            match command {
+                // What was not given to the process can be given to another.
+                Command::Run(job) if done.is_err() => hand_back(job),
+                Command::Run(job) if job.request.isolation == Isolation::ProcessPerRun => {
+                    let (config, cancels) = (self.config.clone(), self.cancels_apart());
+                    tokio::spawn(alone(config, job, cancels));
+                }
+                Command::Run(job) => done = process.take(job),
+                Command::Cancel(cancel) => match process.cancel(cancel.number, &cancel.reason) {
+                    Ok(true) => {}
+                    Ok(false) => self.cancel_apart(&cancel),
+                    Err(gone) => done = Err(gone),
+                },
+            }
+        }
+        done
+    }
+
+    fn cancels_apart(&mut self) -> mpsc::UnboundedReceiver<Cancel> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.apart.retain(|sender| !sender.is_closed());
+        self.apart.push(sender);
+        receiver
+    }
+
+    fn cancel_apart(&self, Cancel { number, reason }: &Cancel) {
+        for sender in &self.apart {
+            let _ = sender.send(Cancel { number: *number, reason: reason.clone() });
+        }
+    }
+
+    /// Waits before another start; what comes meanwhile is handed back. False where the keeper shall end.
+    async fn wait_after(&mut self, why: String) -> bool {
+        tracing::error!("{why}");
+        let wait = tokio::time::sleep(self.health.failed(why));
+        tokio::pin!(wait);
+        loop {
+            tokio::select! {
+                () = &mut wait => return true,
+                command = self.inbox.recv() => match command {
+                    Some(Command::Run(job)) => hand_back(job),
+                    Some(Command::Cancel(cancel)) => self.cancel_apart(&cancel),
+                    None => return false,
+                }
+            }
+        }
+    }
+}
+
+fn hand_back(job: Job) {
+    let _ = job.reply.send(Answer::Unsent(job.request));
+}
+
+/// Lets a process end what it has; it gets nothing more.
+async fn drain(mut process: Process, mut cancels: mpsc::UnboundedReceiver<Cancel>) {
+    while !process.is_idle() {
+        let done = tokio::select! {
+            Some(Cancel { number, reason }) = cancels.recv() => process.cancel(number, &reason).map(|_| ()),
+            turned = process.turn() => turned,
+        };
+        if let Err(gone) = done {
+            return process.lose(gone).await;
+        }
+    }
+    process.end().await;
+}
+
+/// One attempt in a process of its own.
+async fn alone(config: WorkersConfig, job: Job, cancels: mpsc::UnboundedReceiver<Cancel>) {
+    let mut process = match Process::start(&config, 1).await {
+        Ok(process) => process,
+        Err(error) => return answer(job, no_worker(&error.to_string())),
+    };
+    match process.take(job) {
+        Ok(()) => drain(process, cancels).await,
+        Err(gone) => process.lose(gone).await,
+    }
+}

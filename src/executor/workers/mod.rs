@@ -1,0 +1,310 @@
+//! The executor of worker processes: guests run in confined processes, and none in this one.
+//!
+//! ```text
+//! this process (the supervisor)                          one worker process per core
+//!   run ─► a free slot ─► route ─► keeper (a thread) ═socket═► one engine, one wasm thread, many attempts at once
+//!                                     starts · pings · replaces          seccomp, Landlock, namespaces, no files
+//! ```
+//! A worker that crashes, hangs or is killed takes only its own attempts with it: each is reported, once, as lost; what
+//! it had not been given yet goes to another. There is no engine in the supervisor. It opens and authenticates artefacts
+//! and passes their descriptors; a worker's word is taken for nothing but the fate of the attempts it was given.
+//! An attempt that asks for a process of its own gets a fresh one, confined as all are, which is killed after it.
+
+mod child;
+mod code;
+#[cfg(debug_assertions)]
+mod escape;
+mod keeper;
+mod link;
+mod message;
+mod process;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::confine::{Confinement, Missing};
+use super::ending::Ending;
+use super::running::RunningSet;
+use super::sandbox::{Asked, unstarted};
+use super::{AttemptReport, AttemptRequest, Executor};
+use crate::component::EngineSettings;
+use crate::job::{Digest, Isolation, Outcome, RunError, RunId};
+
+pub use child::{SUBCOMMAND, main as worker_main};
+use keeper::{Cancel, Command, Keeper};
+use message::Number;
+pub use process::StartError;
+use process::{Answer, Job};
+
+/// Every slot reserves some GiB of a worker's address space, and a process has 128 TiB.
+const SLOTS_PER_WORKER_MAX: usize = 8_000;
+
+#[derive(Clone, Debug)]
+pub struct WorkersConfig {
+    /// The bellcage binary, or another that answers `SUBCOMMAND`.
+    pub program: PathBuf,
+    /// Worker processes; default: one per core.
+    pub workers: usize,
+    /// Attempts at once, over all workers; at most 8,000 per worker.
+    pub slots: usize,
+    /// Of these, attempts in a process of their own; further ones wait.
+    pub alone_max: usize,
+    /// The compiler's, or no artefact loads.
+    pub engine: EngineSettings,
+    /// Components that each worker keeps loaded; the one that was run longest ago goes first.
+    pub loaded_max: usize,
+    /// Without these layers no worker starts.
+    pub confinement: Confinement,
+    /// A worker that says nothing for so long (and longer, the more attempts it has) is killed.
+    pub hang_after: Duration,
+    /// A worker in which an attempt goes on for so long after it had to end is killed.
+    pub overrun_max: Duration,
+    /// A worker is replaced after so many attempts …
+    pub recycle_after: u64,
+    /// … or when it holds so many bytes more than its attempts and its warm slots may.
+    pub recycle_memory: u64,
+    /// Tests only: attempts whose program's name says so try to get out.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub escapes: bool,
+}
+
+impl WorkersConfig {
+    pub fn new(program: PathBuf) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Self {
+            program,
+            workers: cores,
+            slots: 512,
+            alone_max: 4 * cores,
+            engine: EngineSettings::default(),
+            loaded_max: 256,
+            confinement: Confinement::default(),
+            hang_after: Duration::from_secs(5),
+            overrun_max: Duration::from_secs(5),
+            recycle_after: 1_000_000,
+            recycle_memory: 512 << 20,
+            #[cfg(debug_assertions)]
+            escapes: false,
+        }
+    }
+
+    fn slots_per_worker(&self) -> usize {
+        self.slots.div_ceil(self.workers)
+    }
+}
+
+/// Why the executor could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkersError {
+    #[error("a worker has at most {SLOTS_PER_WORKER_MAX} slots, not {0}")]
+    Slots(usize),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot start the executor's threads: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl WorkersError {
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Start(StartError::Confinement(_)) => "confinement-missing",
+            Self::Slots(_) | Self::Start(_) | Self::Thread(_) => "executor",
+        }
+    }
+
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Start(StartError::Confinement(_)) => {
+                Some("see what this machine offers with: bellcage doctor; executor.confinement says what is demanded (strict, standard or best-effort)")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Attempts in worker processes.
+pub struct Workers {
+    keepers: Vec<Keeper>,
+    slots: usize,
+    slots_per_worker: usize,
+    free: Semaphore,
+    alone: Semaphore,
+    running: RunningSet,
+    next: AtomicU64,
+    changed: Arc<Notify>,
+    missing: Vec<Missing>,
+}
+
+impl Workers {
+    /// Starts every worker and waits until all are ready, some milliseconds.
+    pub fn start(config: WorkersConfig) -> Result<Self, WorkersError> {
+        let config = WorkersConfig { workers: config.workers.max(1), slots: config.slots.max(1), ..config };
+        let slots_per_worker = config.slots_per_worker();
+        if slots_per_worker > SLOTS_PER_WORKER_MAX {
+            return Err(WorkersError::Slots(slots_per_worker));
+        }
+        let changed = Arc::new(Notify::new());
+        let (first, answers) = std::sync::mpsc::channel();
+        let start = |index| Keeper::start(index, config.clone(), changed.clone(), first.clone());
+        let keepers = (0..config.workers).map(start).collect::<Result<Vec<_>, _>>()?;
+        drop(first);
+        let mut missing = Vec::new();
+        for _ in &keepers {
+            missing = answers.recv().map_err(|_| StartError::Spawn("its keeper ended".to_owned()))??;
+        }
+        if !missing.is_empty() {
+            let list: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            tracing::warn!("worker processes are confined without {}", list.join(", "));
+        }
+        let (free, alone) = (Semaphore::new(config.slots), Semaphore::new(config.alone_max.max(1)));
+        Ok(Self { keepers, slots: config.slots, slots_per_worker, free, alone, running: RunningSet::default(), next: AtomicU64::new(1), changed, missing })
+    }
+
+    /// The layers of confinement that workers do without, since the machine does not offer them and nobody demanded them.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Of the current worker processes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.keepers.iter().map(|keeper| keeper.health.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0).collect()
+    }
+
+    /// A worker that is ready, with a slot reserved: the component's own, or one with less to do.
+    fn route(&self, digest: &Digest) -> Option<&Keeper> {
+        let load = |keeper: &Keeper| keeper.in_flight.load(Ordering::Acquire);
+        let own = usize::from(digest.0[0]) << 8 | usize::from(digest.0[1]);
+        let own = &self.keepers[own % self.keepers.len()];
+        loop {
+            let own = Some(own).filter(|own| own.health.is_ready());
+            let least = || self.keepers.iter().filter(|keeper| keeper.health.is_ready()).min_by_key(|keeper| load(keeper));
+            let chosen = match own.map(|own| (own, load(own))) {
+                Some((own, 0)) => own,
+                Some((own, busy)) => match least() {
+                    Some(least) if load(least) == 0 || load(least) * 2 < busy || busy >= self.slots_per_worker => least,
+                    _ => own,
+                },
+                None => least()?,
+            };
+            if chosen.reserve(self.slots_per_worker) {
+                return Some(chosen);
+            }
+            // All that are ready are full; those that are not may soon be.
+            if self.keepers.iter().all(|keeper| !keeper.health.is_ready() || load(keeper) >= self.slots_per_worker) {
+                return None;
+            }
+        }
+    }
+
+    /// Why no worker stays alive.
+    fn failure(&self) -> Option<String> {
+        self.keepers.iter().map(|keeper| keeper.health.failure()).collect::<Option<Vec<_>>>()?.pop()
+    }
+}
+
+#[async_trait]
+impl Executor for Workers {
+    async fn run(&self, request: AttemptRequest) -> AttemptReport {
+        let asked = Asked::of(&request);
+        let running = self.running.enter(request.run);
+        let signal = running.signal();
+        let cancelled = || unstarted(&asked, Ending::cancelled(signal));
+        let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
+        let _alone = match request.isolation {
+            Isolation::Shared => None,
+            Isolation::ProcessPerRun => match signal.or_stopped(self.alone.acquire()).await {
+                Some(Ok(permit)) => Some(permit),
+                _ => return cancelled(),
+            },
+        };
+        let mut request = Box::new(request);
+        loop {
+            let changed = self.changed.notified();
+            let Some(keeper) = self.route(&request.component.digest) else {
+                if let Some(failure) = self.failure() {
+                    return unstarted(&asked, no_worker(&failure));
+                }
+                let soon = tokio::time::timeout(LOOK_AGAIN, changed);
+                match signal.or_stopped(soon).await {
+                    Some(_) => continue,
+                    None => return cancelled(),
+                }
+            };
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let (reply, mut answer) = oneshot::channel();
+            let mut sent = Sent { keeper, number, ended: false };
+            if keeper.send(Command::Run(Job { number, request, reply })).is_err() {
+                return unstarted(&asked, Ending::internal("its keeper ended"));
+            }
+            let answered = match signal.or_stopped(&mut answer).await {
+                Some(answered) => answered,
+                None => {
+                    sent.cancel(signal.reason().unwrap_or("cancelled"));
+                    answer.await
+                }
+            };
+            sent.ended = true;
+            match answered {
+                Ok(Answer::Report(report)) => {
+                    running.end();
+                    return *report;
+                }
+                Ok(Answer::Unsent(unsent)) => request = unsent,
+                Err(_) => return unstarted(&asked, Ending::internal("its keeper panicked")),
+            }
+        }
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn cancel(&self, run: RunId, reason: &str) {
+        self.running.cancel(run, reason);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // All at once; then each is waited for.
+        self.keepers.iter_mut().for_each(Keeper::close);
+    }
+}
+
+/// With no worker ready: how long until that is looked at again without being told.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// An attempt that a keeper has. Dropped before its end, it is cancelled.
+struct Sent<'a> {
+    keeper: &'a Keeper,
+    number: Number,
+    ended: bool,
+}
+
+impl Sent<'_> {
+    fn cancel(&self, reason: &str) {
+        // A keeper that is gone has no attempts.
+        let _ = self.keeper.send(Command::Cancel(Cancel { number: self.number, reason: reason.to_owned() }));
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cancel("nobody waits for it any more");
+        }
+        self.keeper.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn no_worker(why: &str) -> Ending {
+    let message = format!("no worker process could take it: {why}");
+    Ending { outcome: Outcome::Lost, exit_code: None, error: Some(RunError { code: "no-worker".to_owned(), message, ..RunError::default() }) }
+}

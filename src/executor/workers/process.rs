@@ -1,0 +1,523 @@
+//! A worker process from the supervisor's side: what it was given, what it says, and its end.
+//!
+//! ```text
+//! started ──Ready──► taking attempts ──worn──► draining ──► killed
+//!    │                  │ died, hung, lied, overran              ▲
+//!    └──Unfit, died─────┴──────────────────────► killed ─────────┘   its attempts are lost, each reported once
+//! ```
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::process::WaitIdStatus;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::WorkersConfig;
+use super::child::{Brief, SUBCOMMAND};
+use super::link::{self, Link};
+use super::message::{FromWorker, Number, Order, ToWorker, Told};
+use crate::component::Artefact;
+use crate::executor::confine::{Layer, Missing, Spawn, Spawned, spawn};
+use crate::executor::ending::Ending;
+use crate::executor::sandbox::{Asked, unstarted};
+use crate::executor::{AttemptReport, AttemptRequest};
+use crate::job::{Digest, Outcome, RunError};
+
+/// From its start to its first word.
+const START_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a report besides what the guest wrote: its error, its receipt.
+const REPORT_MAX: u64 = 256 << 10;
+/// What a worker that answers late may have to do before, for each attempt it has: a guest computes so long, at most,
+/// before others have their turn; with some room.
+const TURN: Duration = Duration::from_millis(25);
+/// Of what a worker wrote before it died, so much goes into the log.
+const LAST_WORDS_MAX: usize = 2_000;
+/// Memory that a slot keeps warm.
+const SLOT_KEPT: u64 = 5 << 18;
+
+/// An attempt on its way to a worker.
+pub(super) struct Job {
+    pub number: Number,
+    pub request: Box<AttemptRequest>,
+    pub reply: oneshot::Sender<Answer>,
+}
+
+pub(super) enum Answer {
+    Report(Box<AttemptReport>),
+    /// It was given to no worker, and may be to another.
+    Unsent(Box<AttemptRequest>),
+}
+
+/// Why there is no worker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    #[error("a worker process cannot be started: {0}")]
+    Spawn(String),
+    #[error("this machine does not give a worker process the confinement that is demanded; it lacks {}", list(.0))]
+    Confinement(Vec<Missing>),
+    #[error("a worker process cannot start its engine: {0}")]
+    Engine(String),
+    #[error("a worker process ended before it was ready: {0}")]
+    Died(String),
+    #[error("a worker process was not ready within {} s", START_MAX.as_secs())]
+    Slow,
+}
+
+fn list(missing: &[Missing]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A worker is of no use any more, and why.
+#[derive(Debug)]
+pub(super) enum Gone {
+    /// By itself, or by somebody else's hand.
+    Ended,
+    /// It has to be ended.
+    Because(String),
+}
+
+pub(super) struct Process {
+    config: WorkersConfig,
+    link: Link,
+    exit: AsyncFd<Child>,
+    stderr: std::fs::File,
+    /// What the machine did not give.
+    pub missing: Vec<Missing>,
+    attempts: HashMap<Number, InFlight>,
+    components: Components,
+    opening: JoinSet<(Digest, Result<OwnedFd, Ending>)>,
+    /// Attempts that were given to it.
+    pub taken: u64,
+    /// A sign of worry that is not its end: it should be replaced.
+    pub worn: bool,
+    /// The first ping that was not answered yet.
+    pinged_at: Option<Instant>,
+    ticks: Interval,
+    reaped: bool,
+}
+
+struct InFlight {
+    asked: Asked,
+    reply: oneshot::Sender<Answer>,
+    sent_at: Timestamp,
+    timeout: Duration,
+    memory_max: u64,
+    /// `None` while it waits for its share of the worker's pool.
+    must_end: Option<Instant>,
+}
+
+/// What a worker has loaded; the one that was asked for longest ago goes first.
+#[derive(Default)]
+struct Components {
+    by_digest: HashMap<Digest, Component>,
+    next: u32,
+    /// How often any was asked for: the clock of `last_asked`.
+    asked: u64,
+}
+
+struct Component {
+    number: u32,
+    last_asked: u64,
+    /// Attempts that wait until its artefact is authenticated; `None` once it was sent.
+    waiting: Option<Vec<Job>>,
+}
+
+struct Child(Spawned);
+
+impl AsRawFd for Child {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.fd.as_raw_fd()
+    }
+}
+
+impl Process {
+    /// A worker that is ready. `slots` are the attempts it may have at once.
+    pub async fn start(config: &WorkersConfig, slots: usize) -> Result<Self, StartError> {
+        let failed = |e: io::Error| StartError::Spawn(e.to_string());
+        let (ours, theirs) = link::pair().map_err(failed)?;
+        let (words, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null").map_err(failed)?;
+        let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|e| failed(e.into()));
+        let program = text(std::os::unix::ffi::OsStrExt::as_bytes(config.program.as_os_str()).to_vec())?;
+        let brief = serde_json::to_vec(&brief(config, slots)).map_err(|e| failed(e.into()))?;
+        let args = vec![program.clone(), text(SUBCOMMAND.into())?, text(brief)?];
+        let child = spawn(&Spawn { program, args, stdin: theirs.as_fd(), stdout: null.as_fd(), stderr: stderr.as_fd() }).map_err(failed)?;
+        drop((theirs, stderr));
+        // SAFETY: a `Child` owns its descriptor, which is never exchanged for another.
+        let exit = unsafe { AsyncFd::register(Child(child)) }.map_err(|e| failed(e.into()))?;
+        let mut ticks = tokio::time::interval(config.hang_after / 4);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut process = Self {
+            config: config.clone(),
+            link: Link::new(ours, REPORT_MAX as usize).map_err(failed)?,
+            exit,
+            stderr: words.into(),
+            missing: Vec::new(),
+            attempts: HashMap::new(),
+            components: Components::default(),
+            opening: JoinSet::new(),
+            taken: 0,
+            worn: false,
+            pinged_at: None,
+            ticks,
+            reaped: false,
+        };
+        match tokio::time::timeout(START_MAX, process.first_word()).await {
+            Ok(Ok(missing)) => process.missing = missing,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(StartError::Slow),
+        }
+        Ok(process)
+    }
+
+    async fn first_word(&mut self) -> Result<Vec<Missing>, StartError> {
+        loop {
+            let there = match self.link.readable_or_writable().await {
+                Ok(_) => self.link.fill().unwrap_or(false),
+                Err(_) => false,
+            };
+            match self.link.take::<FromWorker>() {
+                Ok(Some(FromWorker::Ready { missing })) => return Ok(self.with_reasons(missing)),
+                Ok(Some(FromWorker::Unfit { missing, error: None })) => return Err(StartError::Confinement(self.with_reasons(missing))),
+                Ok(Some(FromWorker::Unfit { error: Some(error), .. })) => return Err(StartError::Engine(error)),
+                Ok(None) if there => {}
+                _ => return Err(StartError::Died(self.how_it_ended().await)),
+            }
+        }
+    }
+
+    /// Why the kernel made no namespaces is known on this side only.
+    fn with_reasons(&self, mut missing: Vec<Missing>) -> Vec<Missing> {
+        if let Err(why) = &self.exit.get_ref().0.namespaces {
+            missing.iter_mut().filter(|missing| missing.layer == Layer::Namespaces).for_each(|missing| missing.why.clone_from(why));
+        }
+        missing
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.exit.get_ref().0.pid.as_raw_nonzero().get()
+    }
+
+    /// Nothing is left that anybody waits for.
+    pub fn is_idle(&self) -> bool {
+        self.attempts.is_empty() && self.opening.is_empty()
+    }
+
+    /// Gives an attempt to the worker, its component first if need be.
+    pub fn take(&mut self, job: Job) -> Result<(), Gone> {
+        let digest = job.request.component.digest;
+        match self.components.ask(digest) {
+            Some(Component { waiting: None, number, .. }) => {
+                let number = *number;
+                self.send(number, job)
+            }
+            Some(Component { waiting: Some(waiting), .. }) => {
+                waiting.push(job);
+                Ok(())
+            }
+            None => {
+                if let Some(evicted) = self.components.make_room(self.config.loaded_max) {
+                    self.link.put(&ToWorker::Unload { component: evicted }).map_err(broken)?;
+                }
+                let artefact = job.request.component.clone();
+                self.components.add(digest, job);
+                self.opening.spawn_blocking(move || (digest, open(&artefact)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks that an attempt end. False where it is not here.
+    pub fn cancel(&mut self, number: Number, reason: &str) -> Result<bool, Gone> {
+        if let Some(attempt) = self.attempts.get_mut(&number) {
+            attempt.must_end = Some(Instant::now() + self.config.overrun_max);
+            self.link.put(&ToWorker::Cancel { attempt: number, reason: reason.into() }).map_err(broken)?;
+            return Ok(true);
+        }
+        let Some(job) = self.components.take_waiting(number) else { return Ok(false) };
+        let message = format!("cancelled: {reason}");
+        let ending =
+            Ending { outcome: Outcome::Cancelled, exit_code: None, error: Some(RunError { code: "cancelled".to_owned(), message, ..RunError::default() }) };
+        answer(job, ending);
+        Ok(true)
+    }
+
+    /// Sends what is queued, waits for anything to happen, and deals with it. May be dropped while it waits.
+    pub async fn turn(&mut self) -> Result<(), Gone> {
+        self.link.flush().map_err(broken)?;
+        tokio::select! {
+            ready = self.link.readable_or_writable() => match ready {
+                Ok(ready) if ready.is_readable() => self.hear(),
+                Ok(_) => Ok(()),
+                Err(error) => Err(broken(error)),
+            },
+            Some(opened) = self.opening.join_next() => match opened {
+                Ok((digest, file)) => self.opened(digest, file),
+                Err(error) => Err(Gone::Because(format!("opening a component failed: {error}"))),
+            },
+            _ = self.ticks.tick() => self.look(),
+            _ = self.exit.readable() => {
+                // What it said before is worth as much as before.
+                let _ = self.hear();
+                Err(Gone::Ended)
+            }
+        }
+    }
+
+    /// Reports every attempt that the worker still has as lost, hands back those it was never given, and ends it.
+    pub async fn lose(mut self, gone: Gone) {
+        let ended = self.how_it_ended().await;
+        let how = match gone {
+            Gone::Ended => ended,
+            Gone::Because(why) => format!("{why}; {ended}"),
+        };
+        tracing::warn!(pid = self.pid(), attempts = self.attempts.len(), last_words = self.last_words(), "a worker process is gone: {how}");
+        for (_, attempt) in self.attempts.drain() {
+            let message = format!("the worker process that ran it is gone: {how}");
+            let ending =
+                Ending { outcome: Outcome::Lost, exit_code: None, error: Some(RunError { code: "worker-died".to_owned(), message, ..RunError::default() }) };
+            let report = AttemptReport { started_at: attempt.sent_at, ..unstarted(&attempt.asked, ending) };
+            let _ = attempt.reply.send(Answer::Report(Box::new(report)));
+        }
+        for job in self.components.drain_waiting() {
+            let _ = job.reply.send(Answer::Unsent(job.request));
+        }
+    }
+
+    /// Ends it; it has nothing that anybody waits for.
+    pub async fn end(mut self) {
+        self.exit.get_ref().0.kill();
+        self.how_it_ended().await;
+    }
+
+    fn send(&mut self, component: u32, job: Job) -> Result<(), Gone> {
+        let Job { number, request, reply } = job;
+        let limits = &request.limits;
+        let guest_bytes = limits.result.saturating_add(limits.logs).saturating_add(REPORT_MAX);
+        self.link.frame_max = self.link.frame_max.max(usize::try_from(guest_bytes).unwrap_or(usize::MAX));
+        self.link.put(&ToWorker::Run(Box::new(Order::new(number, component, &request)))).map_err(broken)?;
+        let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
+        let must_end = (Instant::now() + self.config.overrun_max).checked_add(timeout);
+        let in_flight = InFlight { asked: Asked::of(&request), reply, sent_at: Timestamp::now(), timeout, memory_max: limits.memory, must_end };
+        self.attempts.insert(number, in_flight);
+        self.taken += 1;
+        self.worn |= self.taken >= self.config.recycle_after;
+        Ok(())
+    }
+
+    fn opened(&mut self, digest: Digest, file: Result<OwnedFd, Ending>) -> Result<(), Gone> {
+        let Some((number, waiting)) = self.components.opened(&digest, file.is_ok()) else { return Ok(()) };
+        match file {
+            Ok(file) => {
+                self.link.put_with(&ToWorker::Load { component: number }, file).map_err(broken)?;
+                waiting.into_iter().try_for_each(|job| self.send(number, job))
+            }
+            Err(ending) => {
+                waiting.into_iter().for_each(|job| answer(job, ending.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn hear(&mut self) -> Result<(), Gone> {
+        let there = self.link.fill().map_err(broken)?;
+        while let Some(message) = self.link.take::<FromWorker>().map_err(broken)? {
+            self.pinged_at = None;
+            match message {
+                FromWorker::Report { attempt, report } => self.reported(attempt, *report)?,
+                FromWorker::Waiting { attempt } => self.attempt(attempt)?.must_end = None,
+                FromWorker::Started { attempt } => {
+                    let overrun_max = self.config.overrun_max;
+                    let attempt = self.attempt(attempt)?;
+                    attempt.must_end = (Instant::now() + overrun_max).checked_add(attempt.timeout);
+                }
+                FromWorker::Pong => {}
+                FromWorker::Ready { .. } | FromWorker::Unfit { .. } => return Err(Gone::Because("it said a first word again".to_owned())),
+            }
+        }
+        if there { Ok(()) } else { Err(Gone::Ended) }
+    }
+
+    fn reported(&mut self, number: Number, told: Told) -> Result<(), Gone> {
+        let Some(attempt) = self.attempts.remove(&number) else { return Err(unknown(number)) };
+        match told.into_report(&attempt.asked) {
+            // Who asked may be gone.
+            Ok(report) => {
+                let _ = attempt.reply.send(Answer::Report(Box::new(report)));
+                Ok(())
+            }
+            Err(error) => {
+                self.attempts.insert(number, attempt);
+                Err(Gone::Because(format!("what it reported cannot be read: {error}")))
+            }
+        }
+    }
+
+    fn attempt(&mut self, number: Number) -> Result<&mut InFlight, Gone> {
+        self.attempts.get_mut(&number).ok_or_else(|| unknown(number))
+    }
+
+    /// Whether the worker lives, and whether it stays within bounds.
+    fn look(&mut self) -> Result<(), Gone> {
+        // What it said may have come while this thread did not run.
+        self.hear()?;
+        let now = Instant::now();
+        let turns = TURN * u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        if self.pinged_at.is_some_and(|at| now > at + self.config.hang_after + turns) {
+            return Err(Gone::Because(format!("it did not answer for {:?}", self.config.hang_after + turns)));
+        }
+        if self.attempts.values().any(|attempt| attempt.must_end.is_some_and(|end| now > end + turns)) {
+            return Err(Gone::Because("an attempt went on long after it had to end".to_owned()));
+        }
+        if self.pinged_at.is_none() {
+            self.pinged_at = Some(now);
+            self.link.put(&ToWorker::Ping).map_err(broken)?;
+        }
+        let allowed: u64 = self.attempts.values().map(|attempt| attempt.memory_max).fold(0, u64::saturating_add);
+        let kept = self.config.slots_per_worker() as u64 * SLOT_KEPT;
+        if self.resident_bytes().is_some_and(|bytes| bytes > self.config.recycle_memory.saturating_add(allowed).saturating_add(kept)) {
+            tracing::info!(pid = self.pid(), "a worker process has grown past {} bytes and is replaced", self.config.recycle_memory);
+            self.worn = true;
+        }
+        Ok(())
+    }
+
+    fn resident_bytes(&self) -> Option<u64> {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
+    /// Ends it, where it has not ended, and says how it did.
+    async fn how_it_ended(&mut self) -> String {
+        // One that closes its socket is about to end by itself, and says more by that.
+        let ended = tokio::time::timeout(Duration::from_millis(100), self.exit.readable()).await.is_ok();
+        let child = &self.exit.get_ref().0;
+        child.kill();
+        if !ended {
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.exit.readable()).await;
+        }
+        let Some(status) = child.reap() else { return "it could not be ended".to_owned() };
+        self.reaped = true;
+        if ended { describe(&status) } else { "it was ended".to_owned() }
+    }
+
+    fn last_words(&mut self) -> String {
+        let mut words = vec![0; LAST_WORDS_MAX];
+        let n = self.stderr.read(&mut words).unwrap_or(0);
+        String::from_utf8_lossy(&words[..n]).trim().escape_debug().to_string()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let child = &self.exit.get_ref().0;
+            child.kill();
+            child.wait();
+        }
+    }
+}
+
+impl Components {
+    fn ask(&mut self, digest: Digest) -> Option<&mut Component> {
+        self.asked += 1;
+        let component = self.by_digest.get_mut(&digest)?;
+        component.last_asked = self.asked;
+        Some(component)
+    }
+
+    /// The number of the component that has to go before another comes.
+    fn make_room(&mut self, max: usize) -> Option<u32> {
+        if self.by_digest.len() < max {
+            return None;
+        }
+        let loaded = self.by_digest.iter().filter(|(_, component)| component.waiting.is_none());
+        let oldest = loaded.min_by_key(|(_, component)| component.last_asked).map(|(digest, _)| *digest)?;
+        self.by_digest.remove(&oldest).map(|component| component.number)
+    }
+
+    fn add(&mut self, digest: Digest, first: Job) {
+        self.next += 1;
+        self.by_digest.insert(digest, Component { number: self.next, last_asked: self.asked, waiting: Some(vec![first]) });
+    }
+
+    /// Its number, and who waited for it. One that could not be opened is forgotten, and opened again when asked for.
+    fn opened(&mut self, digest: &Digest, usable: bool) -> Option<(u32, Vec<Job>)> {
+        let component = self.by_digest.get_mut(digest)?;
+        let (number, waiting) = (component.number, component.waiting.take().unwrap_or_default());
+        if !usable {
+            self.by_digest.remove(digest);
+        }
+        Some((number, waiting))
+    }
+
+    fn take_waiting(&mut self, number: Number) -> Option<Job> {
+        self.by_digest.values_mut().filter_map(|component| component.waiting.as_mut()).find_map(|waiting| {
+            let at = waiting.iter().position(|job| job.number == number)?;
+            Some(waiting.remove(at))
+        })
+    }
+
+    fn drain_waiting(&mut self) -> Vec<Job> {
+        self.by_digest.drain().flat_map(|(_, component)| component.waiting.unwrap_or_default()).collect()
+    }
+}
+
+/// The artefact, authenticated through the very descriptor that the worker maps.
+fn open(artefact: &Artefact) -> Result<OwnedFd, Ending> {
+    artefact.open().map(|(file, _)| file.into()).map_err(|e| Ending::refused(e.code(), e.to_string()))
+}
+
+fn brief(config: &WorkersConfig, slots: usize) -> Brief {
+    Brief {
+        engine: config.engine.clone(),
+        slots: u32::try_from(slots).unwrap_or(u32::MAX),
+        loaded_max: config.loaded_max,
+        confinement: config.confinement,
+        #[cfg(debug_assertions)]
+        escapes: config.escapes,
+        #[cfg(not(debug_assertions))]
+        escapes: false,
+    }
+}
+
+/// The report of a job that no guest was started for.
+pub(super) fn answer(job: Job, ending: Ending) {
+    let report = unstarted(&Asked::of(&job.request), ending);
+    let _ = job.reply.send(Answer::Report(Box::new(report)));
+}
+
+fn broken(error: io::Error) -> Gone {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Gone::Ended,
+        _ => Gone::Because(format!("its socket failed: {error}")),
+    }
+}
+
+fn unknown(number: Number) -> Gone {
+    Gone::Because(format!("it spoke of attempt {number}, which it does not have"))
+}
+
+fn describe(status: &WaitIdStatus) -> String {
+    if let Some(signal) = status.terminating_signal() {
+        let name = match rustix::process::Signal::from_named_raw(signal) {
+            Some(rustix::process::Signal::SYS) => " (SYS: it made a system call that is not allowed)",
+            Some(rustix::process::Signal::KILL) => " (KILL)",
+            Some(rustix::process::Signal::SEGV) => " (SEGV)",
+            Some(rustix::process::Signal::BUS) => " (BUS)",
+            Some(rustix::process::Signal::ABORT) => " (ABRT)",
+            Some(rustix::process::Signal::ILL) => " (ILL)",
+            _ => "",
+        };
+        return format!("it was ended by signal {signal}{name}");
+    }
+    format!("it exited with code {}", status.exit_status().unwrap_or(-1))
+}
