@@ -109,6 +109,9 @@ pub struct AddArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Policies")]
 struct PolicyFlags {
+    /// An exclusion calendar: a firing that falls into it makes no run
+    #[arg(long = "calendar", value_name = "NAME")]
+    calendars: Vec<String>,
     /// A firing later than this is recorded as missed [default: late is run]
     #[arg(long, value_name = "DURATION")]
     misfire_grace: Option<String>,
@@ -217,11 +220,12 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
     }
     let trigger = args.trigger.spec()?.unwrap_or(TriggerSpec::Manual);
     let duration = |typed: &Option<String>| typed.as_deref().map(parse_duration).transpose();
-    let PolicyFlags { misfire_grace, coalesce, overlap, max_running, max_attempts, jitter, priority, pause_after_failures } = &args.policy;
+    let PolicyFlags { calendars, misfire_grace, coalesce, overlap, max_running, max_attempts, jitter, priority, pause_after_failures } = &args.policy;
     let default = JobSpec::new(component, trigger);
     Ok(JobSpec {
         args: arguments(args.args.as_deref(), &args.arg)?.unwrap_or_default(),
         stdin: args.stdin.as_deref().map(stdin).transpose()?,
+        calendars: calendars.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()?,
         jitter: duration(jitter)?.unwrap_or_default(),
         misfire_grace: duration(misfire_grace)?,
         coalesce: coalesce.map_or(Coalesce::default(), |flag| match flag {

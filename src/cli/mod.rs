@@ -5,6 +5,7 @@
 //! server over HTTP, or nobody.
 
 mod bench;
+mod calendar;
 mod completions;
 mod component;
 mod config;
@@ -81,6 +82,9 @@ enum Command {
     /// Jobs: add, apply, list, show, pause, resume, rm
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Exclusion calendars, holidays and freeze windows: set, list, show, rm
+    #[command(subcommand)]
+    Calendar(calendar::CalendarCommand),
     /// Runs: list, show, logs, watch, cancel
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -166,6 +170,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Run(args) => run::run(args, &context),
         Command::Component(command) => component::run(command, &context),
         Command::Job(command) => job::run(command, &context),
+        Command::Calendar(command) => calendar::run(command, &context),
         Command::Runs(command) => runs::run(command, &context),
         Command::Trigger(args) => trigger::run(args, &context),
         Command::Next(args) => next::run(args, &context),

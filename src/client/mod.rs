@@ -17,9 +17,9 @@ pub use error::{ClientError, ClientErrorKind};
 pub use events::Events;
 
 use crate::wire::{
-    AddJob, AddedJob, Applied, Apply, CancelRun, CancelledRun, ComponentDetail, ComponentList, ComponentName, EventQuery, Fires, FiringList, FiringQuery,
-    Health, Job, JobId, JobList, JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushedComponent, RemovedComponent, RemovedJob, ResumeJob, Run,
-    RunDetail, RunId, RunList, RunLog, RunQuery, RunState, TriggerRun,
+    AddJob, AddedJob, Applied, Apply, Calendar, CalendarList, CalendarName, CancelRun, CancelledRun, ComponentDetail, ComponentList, ComponentName, EventQuery,
+    Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList, JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushedComponent,
+    RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, Run, RunDetail, RunId, RunList, RunLog, RunQuery, RunState, TriggerRun,
 };
 
 /// Where a server listens unless it is told otherwise.
@@ -158,6 +158,24 @@ impl Client {
     pub fn remove_component(&self, name: &ComponentName, version: Option<u32>) -> Result<RemovedComponent, ClientError> {
         let version = version.map(|v| ("version", v.to_string()));
         self.json(Call::new(Method::DELETE, format!("/api/v1/components/{name}")).query(version.into_iter().collect()))
+    }
+
+    // Calendars.
+
+    pub fn put_calendar(&self, name: &CalendarName, exclusions: &Exclusions) -> Result<Calendar, ClientError> {
+        self.json(Call::new(Method::PUT, format!("/api/v1/calendars/{name}")).json(&encode(exclusions)))
+    }
+
+    pub fn calendars(&self, page: &Page) -> Result<CalendarList, ClientError> {
+        self.json(Call::new(Method::GET, "/api/v1/calendars").query(page.query()))
+    }
+
+    pub fn calendar(&self, name: &CalendarName) -> Result<Calendar, ClientError> {
+        self.json(Call::new(Method::GET, format!("/api/v1/calendars/{name}")))
+    }
+
+    pub fn remove_calendar(&self, name: &CalendarName) -> Result<RemovedCalendar, ClientError> {
+        self.json(Call::new(Method::DELETE, format!("/api/v1/calendars/{name}")))
     }
 
     // Jobs.

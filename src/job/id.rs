@@ -82,6 +82,11 @@ name!(
     ComponentName,
     "component name"
 );
+name!(
+    /// The name of an exclusion calendar.
+    CalendarName,
+    "calendar name"
+);
 
 impl Default for TenantId {
     fn default() -> Self {

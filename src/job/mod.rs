@@ -17,7 +17,7 @@ mod run;
 mod spec;
 
 pub use grants::Grants;
-pub use id::{ComponentName, Digest, IdError, JobId, JobKey, RunId, TenantId};
+pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};
 pub use policy::{Backoff, Coalesce, Isolation, Overlap, Retry, RetryAdvice};

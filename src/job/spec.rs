@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Coalesce, Entry, Grants, Isolation, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
+use super::{CalendarName, Coalesce, Entry, Grants, Isolation, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
 use crate::trigger::{TriggerError, TriggerSpec};
 
 /// The definition: what `job add`, `job apply` and the HTTP API take. Serde form = TOML and JSON form.
@@ -21,6 +21,9 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
     pub trigger: TriggerSpec,
+    /// Exclusion calendars: a firing that falls into one makes no run. At most 5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendars: Vec<CalendarName>,
     /// Each start is moved by 0 to this much, by a stable hash of tenant, job and instant.
     #[serde(default, with = "duration", skip_serializing_if = "SignedDuration::is_zero")]
     pub jitter: SignedDuration,
@@ -88,6 +91,7 @@ impl JobSpec {
             args: Value::Null,
             stdin: None,
             trigger,
+            calendars: Vec::new(),
             jitter: SignedDuration::ZERO,
             misfire_grace: None,
             coalesce: Coalesce::default(),
@@ -109,6 +113,9 @@ impl JobSpec {
     fn is_default<T: Default + PartialEq>(value: &T) -> bool {
         *value == T::default()
     }
+
+    /// Exclusion calendars that one job may refer to.
+    pub const CALENDARS_MAX: usize = 5;
 
     fn default_catch_up_max() -> u32 {
         100
@@ -146,6 +153,9 @@ impl JobSpec {
         }
         if self.labels.len() > 100 {
             return Err(SpecError::TooMany { field: "labels", asked: self.labels.len() as u64, cap: 100 });
+        }
+        if self.calendars.len() > Self::CALENDARS_MAX {
+            return Err(SpecError::TooMany { field: "calendars", asked: self.calendars.len() as u64, cap: Self::CALENDARS_MAX as u64 });
         }
         Self::validate_args(&self.component.entry, &self.args)?;
         for (what, size) in [

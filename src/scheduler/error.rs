@@ -87,7 +87,7 @@ impl SchedulerError {
         match self {
             Self::Store(e) => match e {
                 StoreError::NotFound { .. } => ErrorKind::NotFound,
-                StoreError::JobExists(_) | StoreError::Conflict(_) | StoreError::InUse { .. } => ErrorKind::Conflict,
+                StoreError::JobExists(_) | StoreError::Conflict(_) | StoreError::InUse { .. } | StoreError::CalendarInUse { .. } => ErrorKind::Conflict,
                 StoreError::Cursor { .. } => ErrorKind::Invalid,
                 StoreError::Full | StoreError::ReadOnly { .. } | StoreError::Closed | StoreError::Locked { .. } => ErrorKind::Unavailable,
                 StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Backend(_) => ErrorKind::Internal,
@@ -108,6 +108,7 @@ impl SchedulerError {
                 StoreError::JobExists(_) => "job-exists",
                 StoreError::Conflict(_) => "job-changed",
                 StoreError::InUse { .. } => "component-in-use",
+                StoreError::CalendarInUse { .. } => "calendar-in-use",
                 StoreError::Cursor { .. } => "bad-cursor",
                 StoreError::Locked { .. } => "store-locked",
                 StoreError::Newer { .. } => "store-newer",
@@ -140,6 +141,9 @@ impl SchedulerError {
             Self::Store(StoreError::NotFound { .. }) => Some("see what there is: bellcage job list, bellcage runs list, bellcage component list".to_owned()),
             Self::Store(StoreError::JobExists(_)) => Some("replace it with --on-conflict replace, or keep it with --on-conflict keep".to_owned()),
             Self::Store(StoreError::Conflict(_)) => Some("read the job again and repeat the change".to_owned()),
+            Self::Store(StoreError::CalendarInUse { .. }) => {
+                Some("change these jobs first, or give it an empty definition: bellcage calendar set NAME".to_owned())
+            }
             Self::Store(StoreError::InUse { .. }) => Some("remove these jobs first: bellcage job rm JOB".to_owned()),
             Self::Store(StoreError::Cursor { .. }) => Some("leave the cursor out to begin at the first page".to_owned()),
             Self::Component(e) => e.hint(),

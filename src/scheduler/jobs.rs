@@ -169,6 +169,9 @@ impl Inner {
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
         spec.limits.resolve(&self.options.limits, &self.options.limit_caps)?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
+        for calendar in &spec.calendars {
+            self.store.calendar(&key.tenant, calendar).await?;
+        }
         let mut notes = trigger.notes(now);
         if spec.coalesce == Coalesce::Earliest && spec.misfire_grace.is_some() {
             notes

@@ -4,6 +4,7 @@
 //! A handle is cheap to clone. Every verb is asynchronous and safe to call from any task. Nothing here knows
 //! HTTP, the command line or any database.
 
+mod calendars;
 mod components;
 mod driver;
 mod error;
@@ -29,7 +30,7 @@ use crate::executor::Executor;
 use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Run, RunId, TenantId, Version};
 use crate::store::{Owner, Store};
 
-pub use crate::store::{CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
+pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
 pub use error::{ErrorKind, SchedulerError};
 pub use events::{Event, EventKind, Events};
 

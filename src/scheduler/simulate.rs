@@ -10,8 +10,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
-use crate::job::{Attempt, AttemptLog, Cause, Job, JobKey, JobSpec, Outcome, Receipt, Run, RunError, RunId};
-use crate::store::{CancelFound, ClaimedRun, OnConflict, Owner, Store, StoreError};
+use crate::job::{Attempt, AttemptLog, CalendarName, Cause, Job, JobKey, JobSpec, Outcome, Receipt, Run, RunError, RunId, TenantId};
+use crate::store::{Calendar, CancelFound, ClaimedRun, OnConflict, Owner, Store, StoreError};
+
+use crate::trigger::Exclusions;
 
 use super::runs::on_demand;
 use super::steps::{Ended, REPLACED, Steps};
@@ -97,6 +99,12 @@ impl Simulation {
     pub async fn add_job(&mut self, key: &JobKey, spec: &JobSpec, on_conflict: OnConflict) -> Result<Job, SchedulerError> {
         let trigger = compile(key, &spec.trigger, self.now)?;
         self.steps.add_job(key, spec, &trigger, on_conflict, self.now).await
+    }
+
+    pub async fn put_calendar(&mut self, tenant: &TenantId, name: &CalendarName, exclusions: Exclusions) -> Result<(), SchedulerError> {
+        exclusions.compile()?;
+        let calendar = Calendar { tenant: tenant.clone(), name: name.clone(), exclusions, updated_at: self.now };
+        Ok(self.steps.store.put_calendar(calendar).await?)
     }
 
     pub async fn pause_job(&mut self, key: &JobKey, request: PauseRequest) -> Result<Job, SchedulerError> {

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::job::{Attempt, AttemptLog, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
+use crate::job::{Attempt, AttemptLog, CalendarName, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
 use crate::plan::{self, Decision, Due};
 use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, Settled, Store, StoreError};
-use crate::trigger::Trigger;
+use crate::trigger::{Excluded, Trigger};
 
 use super::{EventKind, Events, compile};
 
@@ -34,6 +34,9 @@ pub(super) struct Steps {
     pub events: Events,
     triggers: Mutex<HashMap<JobKey, (Edition, Trigger)>>,
 }
+
+/// Compiled calendars by tenant and name, or why they are none.
+type Calendars = HashMap<(TenantId, CalendarName), Result<Excluded, String>>;
 
 /// Which definition a trigger was compiled from: a job removed and added again counts its revisions anew.
 type Edition = (Timestamp, u64);
@@ -80,7 +83,8 @@ impl Steps {
         if leased.is_empty() {
             return Ok(fired);
         }
-        let firings: Vec<FiringCommit> = leased.into_iter().map(|job| self.decide(job, now)).collect();
+        let calendars = self.calendars(&leased).await?;
+        let firings: Vec<FiringCommit> = leased.into_iter().map(|job| self.decide(job, &calendars, now)).collect();
         let told: Vec<_> = firings.iter().map(Told::of).collect();
         let answers = self.store.commit_firings(firings).await?;
         for (told, answer) in told.into_iter().zip(answers) {
@@ -96,10 +100,36 @@ impl Steps {
         Ok(fired)
     }
 
-    fn decide(&self, leased: LeasedJob, now: Timestamp) -> FiringCommit {
+    /// The calendars that these jobs refer to, as they are now, or why one cannot be had.
+    async fn calendars(&self, leased: &[LeasedJob]) -> Result<Calendars, StoreError> {
+        let mut calendars = Calendars::new();
+        for job in leased.iter().map(|l| &l.job) {
+            for name in &job.spec.calendars {
+                let key = (job.key.tenant.clone(), name.clone());
+                if calendars.contains_key(&key) {
+                    continue;
+                }
+                let compiled = match self.store.calendar(&key.0, name).await {
+                    Ok(calendar) => calendar.exclusions.compile().map_err(|e| format!("calendar {:?}: {e}", name.as_str())),
+                    Err(error @ StoreError::NotFound { .. }) => Err(error.to_string()),
+                    Err(error) => return Err(error),
+                };
+                calendars.insert(key, compiled);
+            }
+        }
+        Ok(calendars)
+    }
+
+    fn decide(&self, leased: LeasedJob, calendars: &Calendars, now: Timestamp) -> FiringCommit {
         let LeasedJob { job, lease, unfinished, unfinished_count } = leased;
-        let trigger = match self.trigger(&job) {
-            Ok(trigger) => trigger,
+        let named = job.spec.calendars.iter().map(|name| match calendars.get(&(job.key.tenant.clone(), name.clone())) {
+            Some(Ok(calendar)) => Ok((name.to_string(), calendar.clone())),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err(format!("calendar {:?} was not looked up", name.as_str())),
+        });
+        let known = named.collect::<Result<Vec<_>, _>>().and_then(|calendars| Ok((self.trigger(&job)?, calendars)));
+        let (trigger, calendars) = match known {
+            Ok(known) => known,
             // It was checked when it was added, so the rules have changed since; that job rests, others go on.
             Err(reason) => {
                 return FiringCommit {
@@ -117,7 +147,7 @@ impl Steps {
             }
         };
         let unfinished: Vec<_> = unfinished.iter().map(|u| u.run).collect();
-        let firing = plan::fire(Due { job: &job, trigger: &trigger, calendars: &[], unfinished: &unfinished, unfinished_count }, now);
+        let firing = plan::fire(Due { job: &job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count }, now);
         let step = |step| match step {
             plan::Step::Run(run) => FiringStep::Run(run),
             plan::Step::Skip(skip) => FiringStep::Skip(skip),

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 
 use super::App;
-use super::api::{components, events, health, jobs, runs};
+use super::api::{calendars, components, events, health, jobs, runs};
 use super::connection::Activity;
 use super::error::ApiError;
 
@@ -49,6 +49,10 @@ fn table() -> Vec<Route> {
         get("/api/v1/components/{name}", components::show),
         put("/api/v1/components/{name}", components::push),
         delete("/api/v1/components/{name}", components::remove),
+        get("/api/v1/calendars", calendars::list),
+        get("/api/v1/calendars/{name}", calendars::show),
+        put("/api/v1/calendars/{name}", calendars::put),
+        delete("/api/v1/calendars/{name}", calendars::remove),
         get("/api/v1/jobs", jobs::list),
         post("/api/v1/jobs", jobs::add),
         get("/api/v1/jobs/{id}", jobs::show),

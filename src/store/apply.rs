@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::job::{Attempt, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, Skipped, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, Skipped, Version};
 
 use super::{Settled, StoreError};
 
@@ -134,7 +134,15 @@ pub(super) fn fold(last: &mut Skipped, next: &Skipped) -> bool {
 
 /// A detail up to its first digit: ids, instants and numbers within it do not make another kind.
 fn detail_kind(skip: &Skipped) -> Option<&str> {
-    skip.detail.as_deref().map(|detail| detail.split(|c: char| c.is_ascii_digit()).next().unwrap_or(detail))
+    let detail = skip.detail.as_deref()?;
+    if detail.starts_with("calendar ") {
+        return Some(detail);
+    }
+    Some(detail.split(|c: char| c.is_ascii_digit()).next().unwrap_or(detail))
+}
+
+pub(super) fn no_calendar(name: &CalendarName) -> StoreError {
+    StoreError::NotFound { what: format!("calendar {:?}", name.as_str()) }
 }
 
 pub(super) fn no_component(name: &ComponentName, version: Version) -> StoreError {

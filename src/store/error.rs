@@ -15,6 +15,8 @@ pub enum StoreError {
     Conflict(JobKey),
     #[error("component {name:?} is used by {} job(s), among them {:?}", jobs.len(), jobs[0].id)]
     InUse { name: String, jobs: Vec<JobKey> },
+    #[error("calendar {name:?} is used by {} job(s), among them {:?}", jobs.len(), jobs[0].id)]
+    CalendarInUse { name: String, jobs: Vec<JobKey> },
     #[error("the cursor {typed:?} is not one that this server gave")]
     Cursor { typed: String },
     #[error("the store in {} is in use by another server (pid {pid})", path.display())]

@@ -22,7 +22,8 @@ mod sqlite;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, Skipped, TenantId, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, Skipped, TenantId, Version};
+use crate::trigger::Exclusions;
 
 pub use error::StoreError;
 pub use lease::{Lease, Owner};
@@ -51,6 +52,15 @@ pub struct Pushed {
     pub component: ComponentVersion,
     /// False when the newest version already had these bytes: then nothing was written.
     pub new: bool,
+}
+
+/// An exclusion calendar as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calendar {
+    pub tenant: TenantId,
+    pub name: CalendarName,
+    pub exclusions: Exclusions,
+    pub updated_at: Timestamp,
 }
 
 /// What to do when a job's id exists.
@@ -193,6 +203,17 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a name, or one version of it; bytes that nothing names any more go too. `InUse` where jobs refer to
     /// it: any job for a whole name, a job pinned to it or (for the newest version) following it for one version.
     async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, StoreError>;
+
+    // Calendars.
+
+    /// Adds a calendar, or puts it in the place of the one of its name.
+    async fn put_calendar(&self, calendar: Calendar) -> Result<(), StoreError>;
+    /// `NotFound` where there is none of this name.
+    async fn calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<Calendar, StoreError>;
+    /// By name; the cursor is a name.
+    async fn calendars(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Calendar>, StoreError>;
+    /// `CalendarInUse` where jobs refer to it.
+    async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError>;
 
     // Jobs.
 

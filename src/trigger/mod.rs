@@ -31,7 +31,7 @@ use wall::Rule;
 
 pub use duration::parse_duration;
 pub use error::{Span, TriggerError};
-pub use exclusions::{Excluded, Exclusion, Exclusions, Stretch};
+pub use exclusions::{DailyRule, DateRule, Excluded, Exclusion, Exclusions, Stretch, WeekdaysRule, WindowRule, YearlyRule};
 pub use spec::{AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, Dialect, EverySpec, FieldsSpec, First, MonthDay, NamedFields, Period, TriggerSpec};
 pub use wall::DstGap;
 pub use zone::{parse_instant, parse_timezone};

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: HTTP (paths, headers, status codes) and every decision.
 
+mod calendar;
 mod component;
 mod event;
 mod job;
@@ -14,6 +15,7 @@ mod run;
 
 use serde::{Deserialize, Serialize};
 
+pub use calendar::{Calendar, CalendarList, RemovedCalendar};
 pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushedComponent, RemovedComponent};
 pub use event::{Event, EventKind, EventQuery};
 pub use job::{
@@ -22,8 +24,10 @@ pub use job::{
 pub use problem::Problem;
 pub use run::{Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun};
 
-pub use crate::job::{Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Receipt, RunError, RunId, RunState, SkipReason, TenantId};
-pub use crate::trigger::{Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
+pub use crate::job::{
+    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Receipt, RunError, RunId, RunState, SkipReason, TenantId,
+};
+pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -117,6 +117,26 @@ async fn a_job_that_comes_due_runs_its_component_and_moves_to_the_next_instant()
 }
 
 #[tokio::test]
+async fn a_firing_within_a_calendar_is_recorded_and_an_unknown_calendar_is_refused() {
+    let mut rig = Rig::new(4).await;
+    let spec = |calendar: &str| serde_json::from_value(json!({ "component": "tiny", "trigger": { "every": "10s" }, "calendars": [calendar] })).expect("a job");
+    let refused = rig.scheduler.add_job(key("nightly"), spec("freeze"), OnConflict::Error).await.expect_err("there is none of this name");
+    assert_eq!((refused.code(), refused.to_string().as_str()), ("not-found", "calendar \"freeze\" does not exist"));
+
+    let window = serde_json::from_value(json!({ "exclude": [{ "from": at(5).to_string(), "to": at(15).to_string() }] })).expect("a calendar");
+    rig.scheduler.put_calendar(&tenant(), &"freeze".parse().expect("a name"), window).await.expect("a good calendar");
+    rig.scheduler.add_job(key("nightly"), spec("freeze"), OnConflict::Error).await.expect("a good job");
+    rig.clock.set(at(10));
+    let skipped = rig.next(|kind| if let EventKind::FiringSkipped { first, count, .. } = kind { Some((*first, *count)) } else { None }).await;
+    assert_eq!(skipped, (at(10), 1));
+    rig.clock.set(at(20));
+    let (run, _) = rig.ended().await;
+    assert_eq!(rig.run(run).await.run.scheduled_at, at(20));
+    let records = rig.scheduler.skipped(&tenant(), Some(&key("nightly")), PageRequest { after: None, limit: 10 }).await.expect("a list").items;
+    assert_eq!(records[0].1.detail.as_deref(), Some("calendar freeze"));
+}
+
+#[tokio::test]
 async fn a_cancelled_run_stops_a_guest_that_spins() {
     let mut rig = Rig::new(4).await;
     rig.add("spinner", json!({ "component": "spin", "trigger": "manual" })).await;

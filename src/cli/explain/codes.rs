@@ -84,6 +84,12 @@ pub const CODES: &[Code] = &[
         "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
         "change these jobs first, or push the version by force",
     ),
+    code("bad-calendar", "a rule of an exclusion calendar is not one", "write rules as bellcage calendar set --help shows them"),
+    code(
+        "calendar-in-use",
+        "the exclusion calendar cannot be removed while jobs refer to it",
+        "change these jobs first, or empty it with bellcage calendar set NAME",
+    ),
     code("component-in-use", "the component cannot be removed while jobs need it", "remove these jobs first with bellcage job rm JOB"),
     code(
         "component-too-large",
@@ -170,6 +176,7 @@ pub const CODES: &[Code] = &[
     code("store-read-only", "the store's directory or file cannot be written", "give the user the right to write there, or name another directory with --data"),
     code("store-closed", "the store was closed while something was asked of it", "ask again when the server has started anew"),
     code("store-failed", "the database failed in a way that has no name of its own", "see the server's log"),
+    code("bench-failed", "bellcage bench could not measure a row", "read the message; it needs a data directory that it can write to"),
     code("disk-full", "the disk is full; nothing was written", "make room"),
     // Speaking to a server.
     code("server-unreachable", "nobody answers at the server's address", "start one with bellcage dev or bellcage serve, or name another with --server"),

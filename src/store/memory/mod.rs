@@ -4,6 +4,7 @@
 //! It is the plain reading of the trait's rules, and the SQLite store is compared with it: one lock, ordered maps, and
 //! no index beyond what keeps a verb from looking at every job.
 
+mod calendars;
 mod components;
 mod firing;
 mod history;
@@ -17,11 +18,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, Version};
 
 use super::{
-    AttemptEnd, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page, PageRequest, Pushed,
-    Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply,
+    AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page, PageRequest,
+    Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -36,6 +37,7 @@ struct State {
     tokens: u64,
     components: BTreeMap<(TenantId, ComponentName), components::Component>,
     bytes: BTreeMap<Digest, Vec<u8>>,
+    calendars: BTreeMap<(TenantId, CalendarName), Calendar>,
     jobs: BTreeMap<JobKey, StoredJob>,
     /// Jobs that have a `wake_at`, soonest first.
     due: BTreeSet<(Timestamp, JobKey)>,
@@ -222,6 +224,23 @@ impl Store for Memory {
 
     async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, StoreError> {
         self.state().remove_component(tenant, name, version)
+    }
+
+    async fn put_calendar(&self, calendar: Calendar) -> Result<(), StoreError> {
+        self.state().calendars.insert((calendar.tenant.clone(), calendar.name.clone()), calendar);
+        Ok(())
+    }
+
+    async fn calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<Calendar, StoreError> {
+        self.state().calendar(tenant, name)
+    }
+
+    async fn calendars(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Calendar>, StoreError> {
+        self.state().calendars(tenant, &page)
+    }
+
+    async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError> {
+        self.state().remove_calendar(tenant, name)
     }
 
     async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError> {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 use rusqlite::types::Value;
 
+use super::calendars;
 use super::rows::{self, At, Code, Count, JOB, JobRow, Json, SKIP, Text, at};
 use super::writer::{Db, Done, Writer};
 use crate::job::{Job, JobId, JobKey, RunId, Skipped};
@@ -40,6 +41,7 @@ impl Writer {
             let id = db.connection.last_insert_rowid();
             db.execute("INSERT INTO job_spec (job, spec) VALUES (?, ?)", params![id, Json(&job.spec)])?;
             insert_labels(db, tenant, id, job)?;
+            calendars::index(db, tenant, id, job)?;
             live.tally.jobs += 1;
             return Ok(job.clone());
         }
@@ -113,6 +115,7 @@ impl Writer {
             db.execute("DELETE FROM job_label WHERE job = ?", [id])?;
             let tenant = live.tenant(db, &job.key.tenant)?;
             insert_labels(db, tenant, id, &job)?;
+            calendars::index(db, tenant, id, &job)?;
         }
         live.set_lease(id, None);
         live.forget_job(id);
@@ -129,6 +132,7 @@ impl Writer {
         live.tally.jobs -= 1;
         db.execute("DELETE FROM job_spec WHERE job = ?", [id])?;
         db.execute("DELETE FROM job_label WHERE job = ?", [id])?;
+        db.execute("DELETE FROM job_calendar WHERE job = ?", [id])?;
         db.execute("UPDATE job SET removed = 1, wake_at = NULL, last_skip = NULL WHERE id = ?", [id])?;
         for &run in &waiting {
             self.end_waiting(id, &key.tenant, run, apply::JOB_REMOVED, now)?;

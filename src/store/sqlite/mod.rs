@@ -9,6 +9,7 @@
 //!
 //! A second server on the same file is refused; so are a file of a newer version and one that is not ours.
 
+mod calendars;
 mod check;
 mod components;
 mod firing;
@@ -34,10 +35,10 @@ use self::live::{Live, Published};
 use self::reader::Read;
 use self::writer::{Db, Done, Request, Write, Writer};
 use super::{
-    AttemptEnd, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, LeasedJob, OnConflict, Owner, Page, PageRequest, Pushed, Renewed,
-    Retention, RunFilter, Store, StoreCounts, StoreError,
+    AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, LeasedJob, OnConflict, Owner, Page, PageRequest, Pushed,
+    Renewed, Retention, RunFilter, Store, StoreCounts, StoreError,
 };
-use crate::job::{Attempt, ComponentName, Digest, Job, JobKey, Run, RunId, Skipped, TenantId, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, Skipped, TenantId, Version};
 
 /// Bounds of a SQLite store.
 #[derive(Clone, Debug)]
@@ -185,6 +186,25 @@ impl Store for Sqlite {
     async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, StoreError> {
         let (tenant, name) = (tenant.clone(), name.clone());
         self.write(move |w| w.remove_component(&tenant, &name, version)).await
+    }
+
+    async fn put_calendar(&self, calendar: Calendar) -> Result<(), StoreError> {
+        self.write(move |w| w.put_calendar(&calendar)).await
+    }
+
+    async fn calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<Calendar, StoreError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.read(move |db| db.calendar(&tenant, &name)).await
+    }
+
+    async fn calendars(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Calendar>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |db| db.calendars(&tenant, &page)).await
+    }
+
+    async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.write(move |w| w.remove_calendar(&tenant, &name)).await
     }
 
     async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError> {

@@ -1,5 +1,6 @@
 //! Every rule of the store's trait, one test each, held by every implementation.
 
+mod calendars;
 mod claims;
 mod components;
 mod differ;

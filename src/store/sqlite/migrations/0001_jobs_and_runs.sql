@@ -90,6 +90,23 @@ CREATE TABLE job_label (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_label_job ON job_label (job);
 
+CREATE TABLE calendar (
+    tenant      INTEGER NOT NULL REFERENCES tenant (id),
+    name        TEXT NOT NULL,
+    exclusions  TEXT NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_calendar (
+    tenant    INTEGER NOT NULL REFERENCES tenant (id),
+    calendar  TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    job       INTEGER NOT NULL REFERENCES job (id),
+    PRIMARY KEY (tenant, calendar, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_calendar_job ON job_calendar (job);
+
 CREATE TABLE run (
     tenant          INTEGER NOT NULL REFERENCES tenant (id),
     id              BLOB NOT NULL CHECK (length(id) = 16),
