@@ -21,6 +21,9 @@ pub enum ComponentCommand {
         /// The name to push it under [default: the file's name without .wasm]
         #[arg(long)]
         name: Option<String>,
+        /// Also where jobs that follow its name cannot run this version: they are refused as they fire
+        #[arg(long)]
+        force: bool,
     },
     /// The newest version of every component
     List {
@@ -67,14 +70,14 @@ pub fn hint_more(context: &Context, next: Option<&String>) {
 
 pub fn run(command: &ComponentCommand, context: &Context) -> Result {
     match command {
-        ComponentCommand::Push { file, name } => push(file, name.as_deref(), context),
+        ComponentCommand::Push { file, name, force } => push(file, name.as_deref(), *force, context),
         ComponentCommand::List { page } => list(page, context),
         ComponentCommand::Show { name } => show(name, context),
         ComponentCommand::Rm { name } => rm(name, context),
     }
 }
 
-fn push(file: &std::path::Path, name: Option<&str>, context: &Context) -> Result {
+fn push(file: &std::path::Path, name: Option<&str>, force: bool, context: &Context) -> Result {
     let name = match name {
         Some(name) => name.parse::<ComponentName>()?,
         None => {
@@ -85,7 +88,7 @@ fn push(file: &std::path::Path, name: Option<&str>, context: &Context) -> Result
     };
     let bytes = limits::read_input(&file.to_string_lossy(), context.loaded.config.server.component_max)?;
     let client = context.client()?;
-    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes, false))?;
+    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes, force))?;
     let out = &context.out;
     if out.json {
         out.document(&pushed)?;
@@ -94,6 +97,9 @@ fn push(file: &std::path::Path, name: Option<&str>, context: &Context) -> Result
     let component = &pushed.component;
     let what = if pushed.new { "pushed" } else { "unchanged:" };
     out.line(&format!("{what} {}@{} ({}, {})", component.name, component.version, size(component.size), component.digest))?;
+    for broken in &pushed.broken {
+        out.note(&format!("job {} cannot run it: {}", broken.job, broken.why));
+    }
     let name = &component.name;
     match component.entries.iter().find(|entry| entry.name == "main").or(component.entries.first()) {
         Some(entry) if entry.name == "main" => out.hint(&format!("run it every minute: bellcage job add {name} --component {name} --every 1m")),

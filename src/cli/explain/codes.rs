@@ -82,7 +82,7 @@ pub const CODES: &[Code] = &[
     code(
         "breaks-jobs",
         "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
-        "change these jobs first, or push the version by force",
+        "change these jobs first, or push the version with --force: they are then refused as they fire",
     ),
     code("bad-calendar", "a rule of an exclusion calendar is not one", "write rules as bellcage calendar set --help shows them"),
     code(

@@ -51,6 +51,28 @@ fn a_component_is_pushed_put_on_a_schedule_and_its_runs_can_be_read() {
 }
 
 #[test]
+fn a_version_that_would_break_a_job_needs_force() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "greet", "--component", "hello", "--manual"]).ok();
+    let function = r#"(component
+        (core module $m (func (export "one") (result i32) i32.const 1))
+        (core instance $i (instantiate $m))
+        (func (export "one") (result u32) (canon lift (core func $i "one"))))"#;
+    place.write("one.wasm", wat::parse_str(function).unwrap());
+    let push = ["component", "push", "one.wasm", "--name", "hello"];
+    let ran = place.bellcage(&push);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains("greet"), "the job is named: {ran:?}");
+    assert_eq!(place.json(&["component", "show", "hello"])["version"], 1, "nothing was stored");
+    let forced = place.bellcage(&[&push[..], &["--force"]].concat());
+    assert_eq!(forced.code, 0, "{forced:?}");
+    assert!(forced.stderr.contains("note: job greet cannot run it: "), "{forced:?}");
+    assert_eq!(place.bellcage(&["trigger", "greet", "--wait"]).code, 27);
+}
+
+#[test]
 fn a_run_on_demand_can_be_waited_for() {
     let place = Place::default();
     let _server = place.serve(&[]);
