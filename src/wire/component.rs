@@ -22,7 +22,7 @@ pub struct Component {
     pub imports: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// As in a reference: `main`, `func`, `interface.func`.
     pub name: String,
@@ -31,6 +31,9 @@ pub struct Entry {
     /// Its WIT signature; empty for `main`.
     #[serde(default)]
     pub signature: String,
+    /// JSON Schema (2020-12) of its arguments, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
 }
 
 /// `GET /api/v1/components`: the newest version of each name.
@@ -40,7 +43,7 @@ pub struct ComponentList {
     pub next: Option<String>,
 }
 
-/// `GET /api/v1/components/{name}`.
+/// `GET /api/v1/components/{name}`; with `schema=true` each entry has its `schema`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComponentDetail {
     /// The version asked for, else the newest.
@@ -61,7 +64,7 @@ pub struct ComponentSummary {
     pub pushed_at: Timestamp,
 }
 
-/// `PUT /api/v1/components/{name}`.
+/// `PUT /api/v1/components/{name}`; with `force=true` also a version that breaks jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PushedComponent {
     /// False when the newest version had these bytes already.

@@ -25,7 +25,7 @@ pub(in crate::server) async fn push(
     let bytes = app.component_body(request).await?;
     let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes, force).await?;
     let broken = pushed.broken.into_iter().map(|broken| wire::BrokenJob { job: broken.job, why: broken.why }).collect();
-    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection), broken })?;
+    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection, false), broken })?;
     reply(if pushed.new { answer.created(&format!("/api/v1/components/{name}")) } else { answer })
 }
 
@@ -34,7 +34,7 @@ pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Ident
     let page = page.map(|version| {
         // One that cannot be read any more is shown without what is in it; `show` says what is wrong.
         let inspection = serde_json::from_value(version.inspection.clone()).unwrap_or(Inspection { entries: Vec::new(), imports: Vec::new() });
-        component(version, inspection)
+        component(version, inspection, false)
     });
     reply(json(&wire::ComponentList { components: page.items, next: page.next })?)
 }
@@ -44,11 +44,12 @@ pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Ident
         None => Version::Newest,
         Some(typed) => version(&typed)?,
     };
+    let schema = params.flag("schema")?;
     params.finish()?;
     let detail = app.scheduler.component(&identity.tenant, &name, version).await?;
     let versions = detail.versions.into_iter().map(|v| wire::ComponentSummary { version: v.version, digest: v.digest, size: v.size, pushed_at: v.pushed_at });
     reply(json(&wire::ComponentDetail {
-        component: component(detail.component, detail.inspection),
+        component: component(detail.component, detail.inspection, schema),
         versions: versions.collect(),
         jobs: detail.jobs.into_iter().map(|key| key.id).collect(),
     })?)
@@ -72,13 +73,15 @@ fn version(typed: &str) -> Result<Version, ApiError> {
     }
 }
 
-fn component(version: ComponentVersion, inspection: Inspection) -> wire::Component {
+/// With the JSON Schema of each entry's arguments where `schema` is set: they may be long.
+fn component(version: ComponentVersion, inspection: Inspection, schema: bool) -> wire::Component {
     let entries = inspection.entries.into_iter().map(|entry| {
         let kind = match entry.kind {
             EntryKind::Command => "command",
             EntryKind::Function => "function",
         };
-        wire::Entry { name: entry.name, kind: kind.to_owned(), signature: entry.signature }
+        let schema = schema.then(|| entry.arguments_schema());
+        wire::Entry { schema, name: entry.name, kind: kind.to_owned(), signature: entry.signature }
     });
     wire::Component {
         name: version.name,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::http::connect;
 use super::{HELLO, Server};
+use crate::support::wat;
 
 #[test]
 fn a_pushed_component_is_inspected_and_has_a_version() {
@@ -100,7 +101,7 @@ fn a_component_name_is_checked() {
 /// A component that exports a function and no command.
 fn function() -> Vec<u8> {
     let text = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m)) (func (export "f") (canon lift (core func $i "f"))))"#;
-    wat::parse_str(text).unwrap()
+    wat::component(text)
 }
 
 #[test]
@@ -126,4 +127,30 @@ fn a_push_is_carried_out_when_its_client_has_gone() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     panic!("the component was not stored");
+}
+
+/// `add` takes two numbers, or another count of them.
+fn adding(params: &[&str]) -> Vec<u8> {
+    let typed: Vec<_> = params.iter().map(|name| format!("(param {name:?} u8)")).collect();
+    let core = "(param i32)".repeat(params.len());
+    wat::component(&format!(
+        r#"(component
+            (core module $m (func (export "add") {core} (result i32) (i32.const 0)))
+            (core instance $i (instantiate $m))
+            (func (export "add") {} (result u8) (canon lift (core func $i "add"))))"#,
+        typed.join(" ")
+    ))
+}
+
+#[test]
+fn the_schema_of_an_entry_s_arguments_is_shown_where_it_is_asked_for() {
+    let server = Server::with_hello();
+    server.push("adder", &adding(&["left", "right"])).expect(201);
+    assert_eq!(server.get("/api/v1/components/adder").expect(200).json()["entries"][0].get("schema"), None);
+    let shown = server.get("/api/v1/components/adder?schema=true").expect(200).json();
+    let schema = &shown["entries"][0]["schema"];
+    assert_eq!((&schema["type"], &schema["required"]), (&json!("object"), &json!(["left", "right"])));
+    assert_eq!(schema["properties"]["left"], json!({ "type": "integer", "minimum": 0, "maximum": 255 }));
+    let command = server.get("/api/v1/components/hello?schema=true").expect(200).json();
+    assert_eq!(command["entries"][0]["schema"]["items"], json!({ "type": "string" }));
 }
