@@ -239,7 +239,8 @@ pub trait Store: Send + Sync + 'static {
     /// exists already for the same instant (the clock stepped back, a job was removed and added again) is left as it is.
     async fn commit_firings(&self, firings: Vec<FiringCommit>) -> Result<Vec<Fenced>, StoreError>;
     /// The soonest instant at which something comes due: a job's `wake_at`, a waiting run's `start_at`, a lease's end.
-    /// Runs that could start at once but for their job's bound on running ones are left out.
+    /// Waiting runs of a job that runs as many as it may are left out: the end of one of those is what they wait for. May be
+    /// too soon where very many of those are retries to come.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     // Runs.
@@ -260,7 +261,7 @@ pub trait Store: Send + Sync + 'static {
     async fn cancel_run(&self, tenant: &TenantId, run: RunId, reason: &str, now: Timestamp) -> Result<CancelFound, StoreError>;
 
     async fn run(&self, tenant: &TenantId, run: RunId) -> Result<Run, StoreError>;
-    /// Newest first; the cursor is opaque.
+    /// Newest first, by id and so by creation; the cursor is opaque.
     async fn runs(&self, filter: &RunFilter, page: PageRequest) -> Result<Page<Run>, StoreError>;
     /// The attempts of a run that have ended, oldest first, with results and logs.
     async fn attempts(&self, tenant: &TenantId, run: RunId) -> Result<Vec<Attempt>, StoreError>;

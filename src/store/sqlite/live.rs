@@ -33,6 +33,8 @@ pub(super) struct Live {
     running: HashMap<RunId, Running>,
     running_by_job: HashMap<i64, u32>,
     jobs: Jobs,
+    /// Jobs that have runs held back, perhaps.
+    pub held_back: HashSet<i64>,
     tenants: HashMap<TenantId, i64>,
     pub tally: Tally,
     stored_tally: Tally,
@@ -114,6 +116,13 @@ impl Live {
             let held = Held { owner: Owner(row.get(RUN_COLUMNS + 4)?), lease };
             Ok(Running { run, tenant: row.get(RUN_COLUMNS + 2)?, job: row.get(RUN_COLUMNS + 3)?, held })
         })?;
+        self.held_back.clear();
+        let next = "SELECT min(job) FROM run WHERE turn = 0 AND job > ?";
+        let mut last = 0;
+        while let Some(job) = db.query_opt(next, [last], |row| row.get::<_, Option<i64>>(0))?.flatten() {
+            self.held_back.insert(job);
+            last = job;
+        }
         for mut running in running {
             running.run.receipt = last_receipt(db, running.run.id)?;
             self.start(running);

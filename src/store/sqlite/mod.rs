@@ -62,7 +62,8 @@ pub struct Sqlite {
     writes: Option<mpsc::Sender<Box<dyn Request>>>,
     reads: Option<mpsc::Sender<Read>>,
     counts: Arc<Published>,
-    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -85,14 +86,15 @@ impl Sqlite {
 
         let (writes, queue) = mpsc::channel(options.queue_max.max(1));
         let writer = Writer { db, live };
-        let mut threads = vec![spawn("store-writer", move || writer.run(queue))?];
+        let writer = spawn("store-writer", move || writer.run(queue))?;
         let (reads, queue) = mpsc::channel(options.queue_max.max(1));
         let queue = Arc::new(std::sync::Mutex::new(queue));
+        let mut threads = Vec::new();
         for db in readers {
             let queue = queue.clone();
             threads.push(spawn("store-reader", move || reader::run(&db, &queue))?);
         }
-        Ok(Self { file, writes: Some(writes), reads: Some(reads), counts, threads, _lock: lock })
+        Ok(Self { file, writes: Some(writes), reads: Some(reads), counts, writer: Some(writer), readers: threads, _lock: lock })
     }
 
     /// The database file.
@@ -129,12 +131,16 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        (self.writes, self.reads) = (None, None);
-        for thread in self.threads.drain(..) {
+        let join = |thread: JoinHandle<()>| {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store ended in a panic");
             }
-        }
+        };
+        // The writer last: whoever closes the file last carries the log over into it.
+        self.reads = None;
+        self.readers.drain(..).for_each(join);
+        self.writes = None;
+        self.writer.take().into_iter().for_each(join);
     }
 }
 

@@ -68,6 +68,9 @@ impl Writer {
             ],
         )?;
         self.live.tally.unfinished += inserted as u64;
+        if held_back && inserted > 0 {
+            self.live.held_back.insert(job);
+        }
         Ok(inserted > 0)
     }
 
@@ -109,10 +112,16 @@ impl Writer {
 
     /// Gives the turn to the best runs held back of a job: `n` of them, as far as there is room.
     pub(super) fn give_turns(&mut self, job: i64, n: u32) -> Done<()> {
+        if !self.live.held_back.contains(&job) {
+            return Ok(());
+        }
         let room = self.room(job)?.min(n);
         if room > 0 {
             let sql = "SELECT tenant, id FROM run WHERE job = ? AND turn = 0 ORDER BY priority DESC, start_at, id LIMIT ?";
             let best: Vec<(i64, RunId)> = self.db.query_all(sql, params![job, room], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if best.len() < room as usize {
+                self.live.held_back.remove(&job);
+            }
             for (tenant, id) in best {
                 self.db.execute("UPDATE run SET turn = 1 WHERE tenant = ? AND id = ?", params![tenant, id])?;
             }
@@ -182,6 +191,7 @@ impl Writer {
         let room = self.room(job)?;
         let Some(mut run) = run.filter(|_| room > 0) else {
             self.db.execute("UPDATE run SET turn = 0 WHERE tenant = ? AND id = ?", params![tenant, id])?;
+            self.live.held_back.insert(job);
             return Ok(None);
         };
         if run.attempt > 0 {

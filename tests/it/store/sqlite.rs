@@ -56,6 +56,15 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_closed_store_is_one_file_without_a_log() {
+    let (directory, store) = sqlite_store();
+    add(&store, job("a")).await;
+    drop(store);
+    assert!(!directory.path().join("bellcage.db-wal").exists());
+    assert_eq!(shell(directory.path()).query_row("SELECT name FROM job", (), |row| row.get::<_, String>(0)).unwrap(), "a");
+}
+
+#[tokio::test]
 async fn after_a_restart_running_runs_are_lost_and_tokens_go_on_growing() {
     let (directory, store) = sqlite_store();
     add(&store, job("a")).await;
