@@ -58,6 +58,13 @@ pub const CODES: &[Code] = &[
         "the host refused a call of the guest in a way that ended it",
         "read its log and the message; the guest may ask for what it was not granted",
     ),
+    code(
+        "worker-died",
+        "the worker process that ran the attempt died; it was replaced",
+        "it is attempted again where attempts are left; see the server's log for how it died",
+    ),
+    code("no-worker", "no worker process could be started for the attempt", "see the server's log; look at the machine's limits on processes and memory"),
+    code("confinement-missing", "the machine does not offer the confinement of workers that is demanded", "run it on a kernel that has it, or demand less"),
     code("executor-failed", "the executor itself failed on this attempt; it is not the guest's fault", "run it again; please report it with the server's log"),
     code("artefact-unusable", "the compiled component cannot be used by this executor", "push the component again"),
     code("entry-missing", "the component has no longer the entry that the job names", "push a version that has it, or change the job"),
