@@ -6,7 +6,7 @@ use serde_json::Value;
 use wasmtime::component::Val;
 
 use crate::component::Signature;
-use crate::component::signature::{ResultTooLarge, WitType, WitValue};
+use crate::component::signature::{Names, ResultTooLarge, WitType, WitValue};
 use crate::job::Limits;
 
 /// What a function gave back.
@@ -33,7 +33,7 @@ pub(super) fn to_vals(values: Vec<WitValue>, signature: &Signature) -> Vec<Val> 
 
 /// What the function returned, at most `max` bytes of JSON.
 pub(super) fn returned(val: Option<Val>, signature: &Signature, max: u64) -> Result<Returned, ResultTooLarge> {
-    let write = |ty: &WitType, val: Val| ty.write(&from_val(val, ty), max);
+    let write = |ty: &WitType, val: Val| ty.write(&from_val(val, ty, &mut Names::default()), max);
     let payload = |ty: &Option<Box<WitType>>, val: Option<Box<Val>>| match (ty, val) {
         (Some(ty), Some(val)) => write(ty, *val),
         _ => Ok((Value::Null, 4)),
@@ -87,8 +87,8 @@ fn to_val(value: WitValue, ty: &WitType) -> Val {
     }
 }
 
-fn from_val(val: Val, ty: &WitType) -> WitValue {
-    let boxed = |val: Option<Box<Val>>, ty: Option<&WitType>| val.zip(ty).map(|(val, ty)| Box::new(from_val(*val, ty)));
+fn from_val<'a>(val: Val, ty: &'a WitType, names: &mut Names<'a>) -> WitValue {
+    let mut boxed = |val: Option<Box<Val>>, ty: Option<&'a WitType>| val.zip(ty).map(|(val, ty)| Box::new(from_val(*val, ty, names)));
     match (ty, val) {
         (_, Val::Bool(b)) => WitValue::Bool(b),
         (_, Val::S8(n)) => WitValue::Signed(n.into()),
@@ -106,25 +106,22 @@ fn from_val(val: Val, ty: &WitType) -> WitValue {
         (WitType::List(inner), Val::List(items)) if **inner == WitType::U8 => {
             WitValue::Bytes(items.into_iter().map(|item| if let Val::U8(byte) = item { byte } else { 0 }).collect())
         }
-        (WitType::List(inner), Val::List(items)) => WitValue::List(items.into_iter().map(|item| from_val(item, inner)).collect()),
-        (WitType::Tuple(types), Val::Tuple(items)) => WitValue::Fields(items.into_iter().zip(types).map(|(item, ty)| from_val(item, ty)).collect()),
+        (WitType::List(inner), Val::List(items)) => WitValue::List(items.into_iter().map(|item| from_val(item, inner, names)).collect()),
+        (WitType::Tuple(types), Val::Tuple(items)) => WitValue::Fields(items.into_iter().zip(types).map(|(item, ty)| from_val(item, ty, names)).collect()),
         (WitType::Record(fields), Val::Record(items)) => {
-            WitValue::Fields(items.into_iter().zip(fields).map(|((_, item), (_, ty))| from_val(item, ty)).collect())
+            WitValue::Fields(items.into_iter().zip(fields).map(|((_, item), (_, ty))| from_val(item, ty, names)).collect())
         }
         (WitType::Variant(cases), Val::Variant(name, payload)) => {
-            let at = cases.iter().position(|(case, _)| *case == name).unwrap_or(cases.len());
-            WitValue::Case(at, boxed(payload, cases.get(at).and_then(|(_, ty)| ty.as_ref())))
+            let at = names.find_case(cases, &name).unwrap_or(cases.len());
+            let ty = cases.get(at).and_then(|(_, ty)| ty.as_ref());
+            WitValue::Case(at, payload.zip(ty).map(|(val, ty)| Box::new(from_val(*val, ty, names))))
         }
-        (WitType::Enum(names), Val::Enum(name)) => WitValue::Enum(at(names, &name)),
+        (WitType::Enum(cases), Val::Enum(name)) => WitValue::Enum(names.find(cases, &name).unwrap_or(cases.len())),
         (WitType::Option(inner), Val::Option(some)) => WitValue::Option(boxed(some, Some(inner))),
         (WitType::Result { ok, .. }, Val::Result(Ok(payload))) => WitValue::Result(Ok(boxed(payload, ok.as_deref()))),
         (WitType::Result { err, .. }, Val::Result(Err(payload))) => WitValue::Result(Err(boxed(payload, err.as_deref()))),
-        (WitType::Flags(names), Val::Flags(set)) => WitValue::Flags(set.iter().map(|name| at(names, name)).collect()),
+        (WitType::Flags(flags), Val::Flags(set)) => WitValue::Flags(set.iter().map(|name| names.find(flags, name).unwrap_or(flags.len())).collect()),
         // A function with any other type in its signature is never called.
         _ => WitValue::Option(None),
     }
-}
-
-fn at(names: &[String], name: &str) -> usize {
-    names.iter().position(|n| n == name).unwrap_or(names.len())
 }

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Number, Value};
 
 use super::error::{cut, show};
-use super::{ArgError, Problem, Signature, VALUE_BYTES_MAX, WitType, WitValue};
+use super::{ArgError, Names, Problem, Signature, VALUE_BYTES_MAX, WitType, WitValue};
 
 /// Standard alphabet; padding may be left out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
@@ -22,7 +22,7 @@ impl Signature {
 
     /// The arguments in the order of the parameters.
     pub fn read(&self, args: &Value) -> Result<Vec<WitValue>, ArgError> {
-        let mut reader = Reader { left: VALUE_BYTES_MAX };
+        let mut reader = Reader { left: VALUE_BYTES_MAX, names: Names::default() };
         let read = match args {
             Value::Null => reader.fields(&self.params, "parameter", &Map::new()),
             Value::Object(by_name) => reader.fields(&self.params, "parameter", by_name),
@@ -39,19 +39,20 @@ impl Signature {
 
 type Read<T> = Result<T, Box<ArgError>>;
 
-struct Reader {
+struct Reader<'a> {
     /// Bytes that the values yet to be read may take.
     left: usize,
+    names: Names<'a>,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     fn take(&mut self, bytes: usize) -> Read<()> {
         self.left = self.left.checked_sub(bytes).ok_or_else(|| ArgError::new(Problem::TooLarge))?;
         Ok(())
     }
 
     /// Recursion is bounded by the type's depth, never by the text's.
-    fn value(&mut self, ty: &WitType, json: &Value) -> Read<WitValue> {
+    fn value(&mut self, ty: &'a WitType, json: &Value) -> Read<WitValue> {
         self.take(VALUE_BYTES)?;
         let refuse = |problem| Err(ArgError::new(problem));
         match (ty, json) {
@@ -87,18 +88,18 @@ impl Reader {
                 refuse(Problem::Count { what: cut(&ty.to_string()), given: items.len(), wanted: types.len().to_string() })
             }
             (WitType::Record(fields), Value::Object(object)) => Ok(WitValue::Fields(self.fields(fields, "field", object)?)),
-            (WitType::Variant(cases), Value::String(name)) => match case(cases, name)? {
+            (WitType::Variant(cases), Value::String(name)) => match self.case(cases, name)? {
                 (at, None) => Ok(WitValue::Case(at, None)),
                 (_, Some(payload)) => refuse(Problem::NoPayload { case: cut(name), ty: cut(&payload.to_string()) }),
             },
             (WitType::Variant(cases), Value::Object(object)) => {
                 let (name, json) = single(object)?;
-                match case(cases, name)? {
+                match self.case(cases, name)? {
                     (at, Some(payload)) => Ok(WitValue::Case(at, Some(self.boxed(payload, json, name)?))),
                     (_, None) => refuse(Problem::Payload { case: cut(name) }),
                 }
             }
-            (WitType::Enum(names), Value::String(name)) => Ok(WitValue::Enum(position("case", name, names)?)),
+            (WitType::Enum(names), Value::String(name)) => Ok(WitValue::Enum(self.position("case", name, names)?)),
             (WitType::Option(_), Value::Null) => Ok(WitValue::Option(None)),
             (WitType::Option(inner), _) if !inner.is_option() => Ok(WitValue::Option(Some(Box::new(self.value(inner, json)?)))),
             (WitType::Option(inner), Value::Object(object)) => match single(object)? {
@@ -119,16 +120,16 @@ impl Reader {
         }
     }
 
-    fn items<'a>(&mut self, items: impl Iterator<Item = (&'a WitType, &'a Value)>) -> Read<Vec<WitValue>> {
+    fn items<'v>(&mut self, items: impl Iterator<Item = (&'a WitType, &'v Value)>) -> Read<Vec<WitValue>> {
         items.enumerate().map(|(i, (ty, json))| self.value(ty, json).map_err(|e| e.under(format_args!("[{i}]")))).collect()
     }
 
-    fn boxed(&mut self, ty: &WitType, json: &Value, place: &str) -> Read<Box<WitValue>> {
+    fn boxed(&mut self, ty: &'a WitType, json: &Value, place: &str) -> Read<Box<WitValue>> {
         Ok(Box::new(self.value(ty, json).map_err(|e| e.under(format_args!(".{place}")))?))
     }
 
     /// A result's payload, null where its type has none.
-    fn payload(&mut self, ty: Option<&WitType>, json: &Value, place: &str) -> Read<Option<Box<WitValue>>> {
+    fn payload(&mut self, ty: Option<&'a WitType>, json: &Value, place: &str) -> Read<Option<Box<WitValue>>> {
         match (ty, json) {
             (Some(ty), _) => Ok(Some(self.boxed(ty, json, place)?)),
             (None, Value::Null) => Ok(None),
@@ -138,7 +139,7 @@ impl Reader {
     }
 
     /// A record's fields or a function's parameters, by name. What is wrong with what is there is said before what is missing.
-    fn fields(&mut self, fields: &[(String, WitType)], what: &'static str, object: &Map<String, Value>) -> Read<Vec<WitValue>> {
+    fn fields(&mut self, fields: &'a [(String, WitType)], what: &'static str, object: &Map<String, Value>) -> Read<Vec<WitValue>> {
         if !object.is_empty() && fields.iter().filter(|(name, _)| object.contains_key(name)).count() < object.len() {
             let names = fields.iter().map(|(name, _)| name);
             let unknown = object.keys().find(|key| !names.clone().any(|name| name == *key));
@@ -159,7 +160,7 @@ impl Reader {
         Ok(read)
     }
 
-    fn positions(&mut self, params: &[(String, WitType)], items: &[Value]) -> Read<Vec<WitValue>> {
+    fn positions(&mut self, params: &'a [(String, WitType)], items: &[Value]) -> Read<Vec<WitValue>> {
         if items.len() > params.len() {
             let wanted =
                 if params.is_empty() { "no parameters".to_owned() } else { cut(&params.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ")) };
@@ -182,14 +183,14 @@ impl Reader {
         BASE64.decode(text).map(WitValue::Bytes).map_err(|e| ArgError::new(Problem::Base64 { detail: e.to_string() }))
     }
 
-    fn flags(&mut self, names: &[String], items: &[Value]) -> Read<WitValue> {
+    fn flags(&mut self, names: &'a [String], items: &[Value]) -> Read<WitValue> {
         let mut set = vec![false; names.len()];
         for (i, item) in items.iter().enumerate() {
             let here = |problem| ArgError::new(problem).under(format_args!("[{i}]"));
             let Value::String(name) = item else {
                 return Err(here(Problem::Form { typed: show(item), ty: "a flag".to_owned(), form: "a name, as a string".to_owned() }));
             };
-            let at = position("flag", name, names).map_err(|e| e.under(format_args!("[{i}]")))?;
+            let at = self.position("flag", name, names).map_err(|e| e.under(format_args!("[{i}]")))?;
             if std::mem::replace(&mut set[at], true) {
                 return Err(here(Problem::Twice { name: cut(name) }));
             }
@@ -197,20 +198,20 @@ impl Reader {
         }
         Ok(WitValue::Flags(set.iter().enumerate().filter_map(|(at, set)| set.then_some(at)).collect()))
     }
+
+    fn position(&mut self, what: &'static str, name: &str, names: &'a [String]) -> Read<usize> {
+        self.names.find(names, name).ok_or_else(|| ArgError::new(Problem::unknown(what, name, names.iter())))
+    }
+
+    fn case(&mut self, cases: &'a [(String, Option<WitType>)], name: &str) -> Read<(usize, Option<&'a WitType>)> {
+        let found = self.names.find_case(cases, name).and_then(|at| Some((at, cases.get(at)?.1.as_ref())));
+        found.ok_or_else(|| ArgError::new(Problem::unknown("case", name, cases.iter().map(|(name, _)| name))))
+    }
 }
 
 fn missing<'a>(fields: impl Iterator<Item = &'a (String, WitType)>) -> Box<ArgError> {
     let names = fields.filter(|(_, ty)| !ty.is_option()).take(20).map(|(name, ty)| format!("{}: {}", cut(name), cut(&ty.to_string()))).collect();
     ArgError::new(Problem::Missing { names })
-}
-
-fn position(what: &'static str, name: &str, names: &[String]) -> Read<usize> {
-    names.iter().position(|n| n == name).ok_or_else(|| ArgError::new(Problem::unknown(what, name, names.iter())))
-}
-
-fn case<'a>(cases: &'a [(String, Option<WitType>)], name: &str) -> Read<(usize, Option<&'a WitType>)> {
-    let found = cases.iter().enumerate().find(|(_, (n, _))| n == name).map(|(at, (_, ty))| (at, ty.as_ref()));
-    found.ok_or_else(|| ArgError::new(Problem::unknown("case", name, cases.iter().map(|(name, _)| name))))
 }
 
 fn single(object: &Map<String, Value>) -> Read<(&String, &Value)> {

@@ -40,6 +40,7 @@
 mod args;
 mod derive;
 mod error;
+mod names;
 mod result;
 mod schema;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use error::{ArgError, Problem};
+pub use names::Names;
 pub use result::ResultTooLarge;
 
 /// How deep types may nest in each other.

@@ -199,6 +199,15 @@ fn an_enum_is_its_case() {
 }
 
 #[test]
+fn of_many_cases_each_is_found() {
+    let many = names(&(0..1000).map(|i| format!("case-{i}")).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>());
+    round_trip(list(WitType::Enum(many.clone())), json!(["case-0", "case-999", "case-17"]), r#"["case-0","case-999","case-17"]"#);
+    let variant = WitType::Variant(many.iter().map(|name| (name.clone(), Some(WitType::U8))).collect());
+    round_trip(list(variant), json!([{ "case-999": 1 }, { "case-1": 2 }]), r#"[{"case-999":1},{"case-1":2}]"#);
+    assert!(refused(WitType::Enum(many), json!("case-1000")).contains("did you mean case-100?"));
+}
+
+#[test]
 fn an_option_is_its_value_or_null() {
     round_trip(option(WitType::U8), json!(null), "null");
     round_trip(option(WitType::U8), json!(7), "7");

@@ -217,6 +217,42 @@ async fn arguments_that_do_not_fit_are_refused_before_the_guest_starts() {
     assert_eq!(report.receipt.fuel_used, 0);
 }
 
+#[tokio::test]
+async fn what_a_function_prints_goes_to_the_log() {
+    let component = wat::component(
+        r#"(component
+            (import "wasi:io/error@0.2.6" (instance $io-error (export "error" (type (sub resource)))))
+            (alias export $io-error "error" (type $error))
+            (import "wasi:io/streams@0.2.6" (instance $streams
+                (export "output-stream" (type $stream (sub resource)))
+                (alias outer 1 $error (type $outer)) (export "error" (type $e (eq $outer)))
+                (type $failure (variant (case "last-operation-failed" (own $e)) (case "closed")))
+                (export "stream-error" (type $stream-error (eq $failure)))
+                (export "[method]output-stream.blocking-write-and-flush"
+                    (func (param "self" (borrow $stream)) (param "contents" (list u8)) (result (result (error $stream-error)))))))
+            (alias export $streams "output-stream" (type $output-stream))
+            (import "wasi:cli/stdout@0.2.6" (instance $stdout
+                (alias outer 1 $output-stream (type $outer)) (export "output-stream" (type $s (eq $outer)))
+                (export "get-stdout" (func (result (own $s))))))
+            (core module $memory (memory (export "memory") 1) (data (i32.const 0) "hello\0a"))
+            (core instance $mem (instantiate $memory))
+            (alias core export $mem "memory" (core memory $m))
+            (core func $get (canon lower (func $stdout "get-stdout")))
+            (core func $write (canon lower (func $streams "[method]output-stream.blocking-write-and-flush") (memory $m)))
+            (core module $main
+                (import "host" "get" (func $get (result i32)))
+                (import "host" "write" (func $write (param i32 i32 i32 i32)))
+                (func (export "print") (result i32)
+                    (call $write (call $get) (i32.const 0) (i32.const 6) (i32.const 16))
+                    (i32.const 7)))
+            (core instance $i (instantiate $main (with "host" (instance (export "get" (func $get)) (export "write" (func $write))))))
+            (func (export "print") (result u8) (canon lift (core func $i "print"))))"#,
+    );
+    let report = call(&cage::pool(1), &component, "print", Value::Null).await;
+    assert_eq!((report.outcome, value_of(&report)), (Outcome::Succeeded, &json!(7)), "{}", report.message());
+    assert_eq!(report.log.to_text(), "hello\n");
+}
+
 // Names of functions.
 
 /// Exports `run` at its root and in three interfaces, two of which have the same short name.
