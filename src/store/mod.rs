@@ -2,7 +2,7 @@
 //!
 //! A store keeps and finds; it never decides. What becomes of a firing is decided in `plan` and handed in as
 //! values; a store carries them out, all or nothing, and answers with what it found. It reads no clock: every
-//! verb that needs the time is told it. Two rules bind every implementation, and `tests/it/store.rs` holds each
+//! verb that needs the time is told it. Two rules bind every implementation, and `tests/it/store` holds each
 //! to them:
 //!
 //! * An acknowledged write survives a crash (the memory store keeps nothing and says so).
