@@ -313,7 +313,7 @@ fn apply(args: &ApplyArgs, context: &Context) -> Result {
     tell_applied(&applied, context)
 }
 
-fn read_jobs(file: &str) -> Result<Vec<AddJob>> {
+pub fn read_jobs(file: &str) -> Result<Vec<AddJob>> {
     let text = String::from_utf8(read_input(file, APPLY_FILE_MAX)?).map_err(|_| CliError::usage(format!("{file}: it is not UTF-8 text")))?;
     let parsed: JobsFile = toml::from_str(&text).map_err(|e| {
         let line = e.span().map_or(1, |span| text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1);

@@ -21,6 +21,7 @@ mod output;
 mod run;
 mod runs;
 mod serve;
+mod simulate;
 mod trigger;
 mod when;
 
@@ -92,7 +93,9 @@ enum Command {
     Trigger(trigger::TriggerArgs),
     /// When a job or an expression fires next
     Next(next::NextArgs),
-    /// Say why: of a run, a cron expression, an error code
+    /// What the scheduler would do with jobs in a period: nothing is run
+    Simulate(simulate::SimulateArgs),
+    /// Say why: of a run, a firing, a cron expression, an error code
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
     /// The configuration: what holds, and where each value came from
@@ -174,6 +177,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Runs(command) => runs::run(command, &context),
         Command::Trigger(args) => trigger::run(args, &context),
         Command::Next(args) => next::run(args, &context),
+        Command::Simulate(args) => simulate::run(args, &context),
         Command::Explain(command) => explain::run(command, &context),
         Command::Bench(args) => bench::run(args, &context),
         Command::Config(command) => config::run(command, &context),

@@ -11,13 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
 use crate::job::{Attempt, AttemptLog, CalendarName, Cause, Job, JobKey, JobSpec, Outcome, Receipt, Run, RunError, RunId, TenantId};
-use crate::store::{Calendar, CancelFound, ClaimedRun, OnConflict, Owner, Store, StoreError};
+use crate::store::{Calendar, CancelFound, ClaimedRun, Memory, OnConflict, Owner, Store, StoreError};
 
 use crate::trigger::Exclusions;
 
 use super::runs::on_demand;
 use super::steps::{Ended, REPLACED, Steps};
-use super::{Event, Events, PauseRequest, ResumeFrom, SchedulerError, compile};
+pub use super::{Event, EventKind};
+use super::{Events, PauseRequest, ResumeFrom, SchedulerError, compile};
 
 /// How a pretended attempt goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,11 @@ impl Simulation {
         Self { steps, options, now, assume, going: BTreeMap::new(), ghosts: Vec::new(), happened, incarnation: 0 }
     }
 
+    /// The same on a store of its own that keeps nothing.
+    pub fn in_memory(now: Timestamp, options: SimulationOptions, assume: Assume) -> Self {
+        Self::new(Arc::new(Memory::default()), now, options, assume)
+    }
+
     pub fn now(&self) -> Timestamp {
         self.now
     }
@@ -105,6 +111,11 @@ impl Simulation {
         exclusions.compile()?;
         let calendar = Calendar { tenant: tenant.clone(), name: name.clone(), exclusions, updated_at: self.now };
         Ok(self.steps.store.put_calendar(calendar).await?)
+    }
+
+    /// Adds a job whose id is not taken.
+    pub async fn add_new_job(&mut self, key: &JobKey, spec: &JobSpec) -> Result<Job, SchedulerError> {
+        self.add_job(key, spec, OnConflict::Error).await
     }
 
     pub async fn pause_job(&mut self, key: &JobKey, request: PauseRequest) -> Result<Job, SchedulerError> {
@@ -242,9 +253,20 @@ impl Simulation {
 
     /// Lets time pass until `to`, from one due instant to the next, and hands each event to `watch`.
     pub async fn run_until(&mut self, to: Timestamp, mut watch: impl FnMut(&Event)) -> Result<(), StoreError> {
+        self.run_while(to, |event| {
+            watch(event);
+            true
+        })
+        .await
+    }
+
+    /// The same, but no further than `watch` wants to hear of.
+    pub async fn run_while(&mut self, to: Timestamp, mut watch: impl FnMut(&Event) -> bool) -> Result<(), StoreError> {
         loop {
             self.turn().await?;
-            self.happened().iter().for_each(|event| watch(event));
+            if !self.happened().iter().all(|event| watch(event)) {
+                return Ok(());
+            }
             match self.next().await? {
                 Some(next) if next <= to => self.now = next.max(self.now),
                 _ => break,

@@ -183,6 +183,7 @@ pub const CODES: &[Code] = &[
     code("store-read-only", "the store's directory or file cannot be written", "give the user the right to write there, or name another directory with --data"),
     code("store-closed", "the store was closed while something was asked of it", "ask again when the server has started anew"),
     code("store-failed", "the database failed in a way that has no name of its own", "see the server's log"),
+    code("simulation-failed", "the jobs could not be simulated", "read the message; it names the job"),
     code("bench-failed", "bellcage bench could not measure a row", "read the message; it needs a data directory that it can write to"),
     code("disk-full", "the disk is full; nothing was written", "make room"),
     // Speaking to a server.

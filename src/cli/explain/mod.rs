@@ -2,6 +2,7 @@
 
 mod codes;
 mod expression;
+mod firing;
 mod run;
 
 use clap::Subcommand;
@@ -15,6 +16,8 @@ use super::output::{Column, Table, fields};
 pub enum ExplainCommand {
     /// A run: why there is one, what became of it, and what to do about that
     Run { run: String },
+    /// A firing: what became of an instant that a job's trigger named
+    Firing(firing::FiringArgs),
     /// A cron expression, field by field
     Cron(expression::CronArgs),
     /// An error code: cause and remedy
@@ -27,6 +30,7 @@ pub enum ExplainCommand {
 pub fn run(command: &ExplainCommand, context: &Context) -> Result {
     match command {
         ExplainCommand::Run { run } => run::explain(run, context),
+        ExplainCommand::Firing(args) => firing::explain(args, context),
         ExplainCommand::Cron(args) => expression::explain(args, context),
         ExplainCommand::Error { code: Some(code) } => error(code, context),
         ExplainCommand::Error { code: None } => errors(context),

@@ -38,6 +38,13 @@ const COMMANDS: &[&[&str]] = &[
     &["explain", "error"],
     &["config"],
     &["config", "show"],
+    &["explain", "firing"],
+    &["calendar"],
+    &["calendar", "set"],
+    &["calendar", "list"],
+    &["calendar", "show"],
+    &["calendar", "rm"],
+    &["simulate"],
     &["bench"],
     &["completions"],
 ];

@@ -1,5 +1,6 @@
 //! The command line, through the real binary: what people read as snapshots, what scripts read as assertions.
 
+mod accounts;
 mod bad_input;
 mod crash;
 mod dev;

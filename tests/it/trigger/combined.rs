@@ -74,8 +74,13 @@ proptest! {
         for n in [fires.len() / 2, fires.len()] {
             let Some(&until) = n.checked_sub(1).map(|n| &fires[n]) else { continue };
             let count = trigger.count_between(after, until);
-            prop_assert_eq!((count.n, count.exact), (n as u64, true));
-            prop_assert_eq!(trigger.count_between(after, until - MICRO).n, n as u64 - 1);
+            // Only an `all` with a tolerance may need more steps than a count is given; then it says so.
+            if count.exact || !json.contains("tolerance") {
+                prop_assert_eq!((count.n, count.exact), (n as u64, true));
+                prop_assert_eq!(trigger.count_between(after, until - MICRO).n, n as u64 - 1);
+            } else {
+                prop_assert!(count.n <= n as u64);
+            }
         }
         if let (Some(&first), Some(&last)) = (fires.first(), fires.last()) {
             prop_assert_eq!(backwards(&trigger, first - MICRO, last), fires);
