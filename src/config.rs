@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use crate::executor::Confinement;
 use crate::job::{Limits, bytes, duration};
 
 /// The commented defaults, as embedded.
@@ -76,9 +77,23 @@ pub struct Scheduler {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Executor {
+    pub kind: ExecutorKind,
     /// 0: one per core.
     pub workers: usize,
     pub slots: usize,
+    /// Attempts in a process of their own at once. 0: four per core.
+    pub processes: usize,
+    pub confinement: Confinement,
+    pub recycle_after: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecutorKind {
+    /// Confined processes.
+    Workers,
+    /// Threads of the server.
+    Pool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -342,6 +357,7 @@ impl Config {
             "scheduler.lease" => self.scheduler.lease.is_zero(),
             "scheduler.batch_max" => self.scheduler.batch_max == 0,
             "executor.slots" => self.executor.slots == 0,
+            "executor.recycle_after" => self.executor.recycle_after == 0,
             "compile.memory" => self.compile.memory == 0,
             "compile.cpu" => self.compile.cpu.is_zero(),
             "compile.wall" => self.compile.wall.is_zero(),
@@ -355,6 +371,7 @@ impl Config {
             "store.data" if self.store.data.as_os_str().is_empty() => Some("it must name a directory".to_owned()),
             "scheduler.batch_max" if self.scheduler.batch_max > 100_000 => Some("the most is 100000".to_owned()),
             "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
+            "executor.processes" if self.executor.processes > 10_000 => Some("the most is 10000".to_owned()),
             "executor.slots" if self.executor.slots > 100_000 => Some("the most is 100000".to_owned()),
             "compile.at_once" if self.compile.at_once > 1_024 => Some("the most is 1024".to_owned()),
             _ => None,
@@ -428,7 +445,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
     use crate::component::compile::CompilerConfig;
-    use crate::executor::PoolConfig;
+    use crate::executor::{PoolConfig, WorkersConfig};
     use crate::scheduler::Options;
 
     fn file(text: &str) -> Result<Loaded, ConfigError> {
@@ -446,6 +463,9 @@ mod tests {
         assert_eq!(config.scheduler, Scheduler { lease: options.lease, batch_max: options.batch_max, every_min: options.every_min });
         assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
         assert_eq!(config.executor.slots, PoolConfig::default().slots);
+        let workers = WorkersConfig::new(PathBuf::new());
+        let Executor { slots, confinement, recycle_after, .. } = config.executor;
+        assert_eq!((slots, confinement, recycle_after), (workers.slots, workers.confinement, workers.recycle_after));
         let compiler = CompilerConfig::new(PathBuf::new());
         let Compile { memory, cpu, wall, artefact, at_once: _ } = config.compile;
         assert_eq!((memory, artefact, config.server.component_max), (compiler.memory, compiler.artefact_max, compiler.source_max));

@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod demo;
 mod dev;
+mod doctor;
 mod error;
 mod explain;
 mod job;
@@ -101,6 +102,8 @@ enum Command {
     /// The configuration: what holds, and where each value came from
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// What this machine offers, what the configuration demands, and whether that fits
+    Doctor(doctor::DoctorArgs),
     /// Measure what this machine can do with bellcage
     Bench(bench::BenchArgs),
     /// Completions for a shell, on stdout
@@ -181,6 +184,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Explain(command) => explain::run(command, &context),
         Command::Bench(args) => bench::run(args, &context),
         Command::Config(command) => config::run(command, &context),
+        Command::Doctor(args) => doctor::run(args, &context),
         // Answered above, before the configuration is read.
         Command::Completions(_) => Ok(Exit::OK),
     }

@@ -167,9 +167,13 @@ pub fn engine_settings(config: &Config) -> EngineSettings {
     EngineSettings { memory_max: caps.memory, table_elements_max: caps.table_elements, instances_max: u32::try_from(caps.instances).unwrap_or(u32::MAX) }
 }
 
+pub fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|e| CliError::new(Exit::FAILED, "internal", format!("this program's own file cannot be found: {e}")))
+}
+
 /// The compile child is this very program.
 pub fn compiler_config(config: &Config) -> Result<CompilerConfig> {
-    let program = std::env::current_exe().map_err(|e| CliError::new(Exit::FAILED, "internal", format!("this program's own file cannot be found: {e}")))?;
+    let program = own_program()?;
     let config::Compile { memory, cpu, wall, artefact, at_once } = &config.compile;
     let default = CompilerConfig::new(program);
     Ok(CompilerConfig {
@@ -237,5 +241,11 @@ impl From<EntryError> for CliError {
 impl From<crate::executor::pool::PoolError> for CliError {
     fn from(e: crate::executor::pool::PoolError) -> Self {
         Self::new(Exit::FAILED, "executor", e.to_string())
+    }
+}
+
+impl From<crate::executor::WorkersError> for CliError {
+    fn from(e: crate::executor::WorkersError) -> Self {
+        Self::new(Exit::FAILED, e.code(), e.to_string()).maybe_hint(e.hint().map(str::to_owned))
     }
 }

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use crate::clock::System;
 use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
-use crate::config::{Config, FlagValue, LogFormat};
-use crate::executor::{Pool, PoolConfig};
+use crate::config::{self, Config, ExecutorKind, FlagValue, LogFormat};
+use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig};
 use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError};
 use crate::server::{self, ServeError, ServerConfig, Serving};
 use crate::store::StoreError;
@@ -27,7 +27,7 @@ use crate::store::{Sqlite, SqliteOptions};
 use super::Context;
 use super::connect::{ServerFile, write_private};
 use super::error::{CliError, Exit, Result};
-use super::run::{compiler_config, engine_settings};
+use super::run::{compiler_config, engine_settings, own_program};
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -40,7 +40,7 @@ pub struct ServeArgs {
     /// How long runs may go on after SIGTERM or Ctrl-C [default: 30s]
     #[arg(long, value_name = "DURATION")]
     drain: Option<String>,
-    /// Threads that run guests; 0 is one per core [default: 0]
+    /// Processes that run guests; 0 is one per core [default: 0]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// Attempts that may go at once [default: 512]
@@ -116,6 +116,32 @@ pub struct Server {
     close: oneshot::Sender<()>,
 }
 
+/// Where guests run.
+fn executor(config: &Config) -> Result<Arc<dyn Executor>> {
+    match config.executor.kind {
+        ExecutorKind::Workers => Ok(Arc::new(Workers::start(workers_config(config)?)?)),
+        ExecutorKind::Pool => {
+            let default = PoolConfig::default();
+            let workers = if config.executor.workers == 0 { default.workers } else { config.executor.workers };
+            Ok(Arc::new(Pool::start(PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), ..default })?))
+        }
+    }
+}
+
+/// Of the store's own SQLite.
+pub fn sqlite_version() -> &'static str {
+    Sqlite::engine_version()
+}
+
+/// A worker process is this very program.
+pub fn workers_config(config: &Config) -> Result<WorkersConfig> {
+    let default = WorkersConfig::new(own_program()?);
+    let or = |n: usize, default: usize| if n == 0 { default } else { n };
+    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after } = config.executor;
+    let (workers, alone_max) = (or(workers, default.workers), or(processes, default.alone_max));
+    Ok(WorkersConfig { workers, slots, alone_max, confinement, recycle_after, engine: engine_settings(config), ..default })
+}
+
 impl Server {
     async fn start(config: &Config) -> Result<Self> {
         let data = config.store.data.clone();
@@ -125,13 +151,11 @@ impl Server {
         let server_config = server_config(config, &token);
         server_config.validate()?;
         let engine = engine_settings(config);
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let workers = if config.executor.workers == 0 { cores } else { config.executor.workers };
         let parts = Parts {
             store: Arc::new(store),
             cache: Cache::open(&data.join("cache"), &engine)?,
-            compiler: Compiler::new(compiler_config(config)?, engine.clone()),
-            executor: Arc::new(Pool::start(PoolConfig { workers, slots: config.executor.slots, engine, ..PoolConfig::default() })?),
+            compiler: Compiler::new(compiler_config(config)?, engine),
+            executor: executor(config)?,
             clock: Arc::new(System),
             options: options(config),
         };

@@ -36,6 +36,7 @@ use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Receipt
 
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
+pub use worker::pagemap_scan_is_offered;
 pub use workers::{StartError, Workers, WorkersConfig, WorkersError};
 
 /// Everything an attempt needs, and all it gets.

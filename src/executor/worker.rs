@@ -141,6 +141,11 @@ pub(super) fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationCo
     pool
 }
 
+/// Whether the kernel says which pages an attempt has touched (PAGEMAP_SCAN), so that no others need be cleared.
+pub fn pagemap_scan_is_offered() -> bool {
+    PoolingAllocationConfig::is_pagemap_scan_available()
+}
+
 struct State {
     engine: Engine,
     linker: Linker<Guest>,

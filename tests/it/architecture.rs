@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["job", "trigger"]),
     ("server", &["scheduler", "wire", "job", "component"]),
     ("client", &["wire"]),
-    ("config", &["job"]),
+    ("config", &["job", "executor::Confinement"]),
     ("bench", &["clock", "component", "executor", "job", "plan", "scheduler", "store", "trigger"]),
     ("cli", &["bench", "client", "clock", "component", "config", "executor", "job", "plan", "scheduler", "server", "store", "trigger", "wire"]),
 ];

@@ -64,9 +64,9 @@ impl fmt::Display for Layer {
 #[serde(rename_all = "kebab-case")]
 pub enum Confinement {
     /// Every one.
-    #[default]
     Strict,
     /// All but namespaces, which many containers do not allow.
+    #[default]
     Standard,
     /// None; what the machine offers is used.
     BestEffort,
@@ -120,6 +120,8 @@ impl Worn {
 /// What comes before anything else in the process: it has one thread and has opened nothing.
 pub(super) fn at_start() -> io::Result<()> {
     spawn::unblock_signals()?;
+    // A Ctrl-C at its parent's terminal is not for it.
+    rustix::process::setsid()?;
     spawn::close_inherited()?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;

@@ -69,6 +69,11 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// The version of the SQLite that is built in.
+    pub fn engine_version() -> &'static str {
+        rusqlite::version()
+    }
+
     /// Opens the store at `path`: a file that ends in `.db`, else a directory, in which it is `bellcage.db`. Makes what
     /// is missing, for its owner's eyes only, and brings the schema up to date.
     ///

@@ -45,6 +45,7 @@ const COMMANDS: &[&[&str]] = &[
     &["calendar", "show"],
     &["calendar", "rm"],
     &["simulate"],
+    &["doctor"],
     &["bench"],
     &["completions"],
 ];

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
-use bellcage::executor::{AttemptReport, AttemptRequest, Confinement, Executor as _, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig, Workers, WorkersConfig};
 use bellcage::job::{Entry, Isolation, Limits, RunId};
 
 pub fn compiler_config() -> CompilerConfig {
@@ -32,9 +32,7 @@ pub fn pool(slots: usize) -> Pool {
 }
 
 pub fn workers_config(workers: usize, slots: usize) -> WorkersConfig {
-    // Namespaces are not allowed everywhere that tests run; a test of their own demands them.
-    let confinement = Confinement::Standard;
-    WorkersConfig { workers, slots, confinement, ..WorkersConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage"))) }
+    WorkersConfig { workers, slots, ..WorkersConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage"))) }
 }
 
 pub fn workers(slots: usize) -> Workers {
