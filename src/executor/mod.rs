@@ -39,6 +39,16 @@ pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
 pub use worker::pagemap_scan_is_offered;
 pub use workers::{StartError, Workers, WorkersConfig, WorkersError};
 
+/// What a program that embeds bellcage calls first in its `main`: bellcage starts that program again as the child that compiles
+/// a component, and as a worker. Where this is such a process, it does its work here and the exit code is returned.
+pub fn process_main() -> Option<std::process::ExitCode> {
+    match std::env::args_os().nth(1) {
+        Some(first) if first == crate::component::compile::SUBCOMMAND => Some(compile_child_main()),
+        Some(first) if first == workers::SUBCOMMAND => Some(workers::worker_main()),
+        _ => None,
+    }
+}
+
 /// Everything an attempt needs, and all it gets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AttemptRequest {

@@ -138,7 +138,9 @@ impl SchedulerError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Store(StoreError::NotFound { .. }) => Some("see what there is: bellcage job list, bellcage runs list, bellcage component list, bellcage calendar list".to_owned()),
+            Self::Store(StoreError::NotFound { .. }) => {
+                Some("see what there is: bellcage job list, bellcage runs list, bellcage component list, bellcage calendar list".to_owned())
+            }
             Self::Store(StoreError::JobExists(_)) => Some("replace it with --on-conflict replace, or keep it with --on-conflict keep".to_owned()),
             Self::Store(StoreError::Conflict(_)) => Some("read the job again and repeat the change".to_owned()),
             Self::Store(StoreError::CalendarInUse { .. }) => {

@@ -5,6 +5,7 @@ mod architecture;
 mod bench;
 mod cli;
 mod component;
+mod examples;
 mod guests;
 mod history;
 mod readme;

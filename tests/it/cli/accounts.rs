@@ -93,7 +93,11 @@ fn a_calendar_is_set_shown_and_removed_unless_jobs_refer_to_it() {
     assert_eq!(place.bellcage(&["calendar", "set", "Bad"]).code, 2);
 
     place.bellcage(&["job", "add", "nightly", "--component", "hello", "--manual", "--calendar", "holidays"]).ok();
-    place.bellcage(&["job", "add", "other", "--component", "hello", "--manual", "--calendar", "freeze"]).refused(3, "calendar \"freeze\" does not exist", "see what there is");
+    place.bellcage(&["job", "add", "other", "--component", "hello", "--manual", "--calendar", "freeze"]).refused(
+        3,
+        "calendar \"freeze\" does not exist",
+        "see what there is",
+    );
     place.bellcage(&["calendar", "rm", "holidays"]).refused(4, "calendar \"holidays\" is used by 1 job(s), among them \"nightly\"", "change these jobs first");
     place.bellcage(&["job", "rm", "nightly"]).ok();
     assert_eq!(place.bellcage(&["calendar", "rm", "holidays"]).ok(), "removed calendar holidays\n");
