@@ -4,6 +4,7 @@ mod api;
 mod architecture;
 mod bench;
 mod cli;
+mod clock;
 mod component;
 mod examples;
 mod guests;
