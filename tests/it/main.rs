@@ -9,6 +9,7 @@ mod component;
 mod examples;
 mod guests;
 mod history;
+mod hostile;
 mod readme;
 mod sandbox;
 mod scheduler;
