@@ -67,7 +67,7 @@ pub enum From {
 }
 
 #[derive(Args)]
-#[group(id = "when", required = true, multiple = false, args = ["cron", "every", "at", "trigger", "manual"])]
+#[group(id = "when", required = true, multiple = false, args = ["cron", "every", "at", "trigger", "after", "manual"])]
 pub struct AddArgs {
     /// The job's id: a-z, 0-9, '.', '_' and '-'
     id: String,
@@ -76,6 +76,15 @@ pub struct AddArgs {
     component: String,
     #[command(flatten)]
     trigger: TriggerFlags,
+    /// When a run of this job ended; once for each
+    #[arg(long, value_name = "JOB")]
+    after: Vec<String>,
+    /// With --after: the outcomes that count; once for each [default: succeeded]
+    #[arg(long, value_name = "OUTCOME", requires = "after")]
+    on: Vec<String>,
+    /// With --after: when all of the jobs have ended, or any one [default: all]
+    #[arg(long, value_enum, value_name = "HOW", requires = "after")]
+    join: Option<JoinFlag>,
     /// Never by itself: only with bellcage trigger
     #[arg(long)]
     manual: bool,
@@ -136,6 +145,12 @@ struct PolicyFlags {
     /// Pause the job after so many failed runs in a row
     #[arg(long, value_name = "N")]
     pause_after_failures: Option<u32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum JoinFlag {
+    All,
+    Any,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -218,7 +233,11 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
     if args.trigger.trigger.is_some() && args.trigger.timezone.is_some() {
         return Err(CliError::usage("--timezone does not go with --trigger").hint("say it inside: {\"cron\":\"…\",\"timezone\":\"Europe/Stockholm\"}"));
     }
-    let trigger = args.trigger.spec()?.unwrap_or(TriggerSpec::Manual);
+    let trigger = match args.trigger.spec()? {
+        Some(trigger) => trigger,
+        None if args.after.is_empty() => TriggerSpec::Manual,
+        None => after(args)?,
+    };
     let duration = |typed: &Option<String>| typed.as_deref().map(parse_duration).transpose();
     let PolicyFlags { calendars, misfire_grace, coalesce, overlap, max_running, max_attempts, jitter, priority, pause_after_failures } = &args.policy;
     let default = JobSpec::new(component, trigger);
@@ -249,6 +268,18 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
         labels: pairs("--label", &args.labels)?,
         ..default
     })
+}
+
+fn after(args: &AddArgs) -> Result<TriggerSpec> {
+    if args.trigger.timezone.is_some() {
+        return Err(CliError::usage("--timezone does not go with --after: it names no times"));
+    }
+    let join = args.join.map(|join| match join {
+        JoinFlag::All => "all",
+        JoinFlag::Any => "any",
+    });
+    let on = (!args.on.is_empty()).then_some(&args.on);
+    Ok(TriggerSpec::from_value(&serde_json::json!({ "after": args.after, "on": on, "join": join }))?)
 }
 
 /// `--args JSON`, or each `--arg`; `None` where neither was given.
@@ -300,6 +331,9 @@ fn apply(args: &ApplyArgs, context: &Context) -> Result {
     for file in &args.files {
         jobs.extend(read_jobs(file)?);
     }
+    let definitions: Vec<Value> = jobs.iter().map(|job| serde_json::to_value(&job.spec.trigger).unwrap_or_default()).collect();
+    let order = wire::upstream_first(&jobs.iter().zip(&definitions).collect::<Vec<_>>(), |(job, _)| Some(job.id.as_str()), |(_, trigger)| &trigger["after"]);
+    let mut jobs: Vec<AddJob> = order.into_iter().map(|place| jobs[place].clone()).collect();
     let client = context.client()?;
     let mut applied = Applied { jobs: Vec::with_capacity(jobs.len()) };
     let message = format!("applying {} jobs …", jobs.len());
@@ -437,6 +471,14 @@ fn show(id: &str, context: &Context) -> Result {
         ("state", state),
         ("last run", last),
     ];
+    rows.extend(job.waits_for.iter().map(|upstream| {
+        let what = match (&upstream.ended, upstream.exists) {
+            (Some(end), _) => format!("{}, which {} in run {}", upstream.job, end.outcome, end.run),
+            (None, true) => upstream.job.to_string(),
+            (None, false) => format!("{}, which does not exist any more", upstream.job),
+        };
+        (if upstream.ended.is_some() { "has" } else { "waits for" }, what)
+    }));
     if job.failures_in_row > 0 {
         rows.push(("failures", format!("{} in a row", job.failures_in_row)));
     }

@@ -207,7 +207,7 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
         ("run", run.id.to_string()),
         ("job", run.job.to_string()),
         ("component", run.component.clone()),
-        ("cause", run.cause.as_str().to_owned()),
+        ("cause", cause(run)),
         ("scheduled", at(Some(run.scheduled_at))),
         ("started", at(run.started_at)),
         ("ended", at(run.ended_at)),
@@ -228,6 +228,11 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
         }
     }
     text
+}
+
+fn cause(run: &Run) -> String {
+    let ends: Vec<_> = run.upstream.iter().map(|end| format!("{} {} in run {}", end.job, end.outcome, end.run)).collect();
+    if ends.is_empty() { run.cause.as_str().to_owned() } else { format!("{}: {}", run.cause.as_str(), ends.join(", ")) }
 }
 
 /// What was used, against what was allowed.

@@ -4,6 +4,7 @@
 //! job *should do next* is decided in `plan`; what these values look like to a user (TOML, JSON) is decided
 //! here, by their serde forms, which are a public contract.
 
+mod after;
 pub mod bytes;
 pub mod duration;
 mod grants;
@@ -16,6 +17,7 @@ mod reference;
 mod run;
 mod spec;
 
+pub use after::{After, UpstreamEnd};
 pub use grants::Grants;
 pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};

@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{JobKey, Outcome, Receipt, Reference, RunError, RunId};
+use super::{JobKey, Outcome, Receipt, Reference, RunError, RunId, UpstreamEnd};
 
 /// One execution of a job for one firing, or on demand; of one or more attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,9 @@ pub struct Run {
     pub id: RunId,
     pub job: JobKey,
     pub cause: Cause,
-    /// The instant that the trigger named; for a run on demand, when it was asked for.
+    /// The runs that it follows, where the cause is `after`; in the order in which they ended.
+    pub upstream: Vec<UpstreamEnd>,
+    /// The instant that the trigger named; when the last upstream run ended; for a run on demand, when it was asked for.
     pub scheduled_at: Timestamp,
     /// Not started before: `scheduled_at` and jitter, or the time of the next retry.
     pub start_at: Timestamp,
@@ -55,6 +57,8 @@ pub struct Run {
 pub enum Cause {
     Scheduled,
     OnDemand,
+    /// Runs of the jobs that it follows ended.
+    After,
 }
 
 impl Cause {
@@ -62,7 +66,13 @@ impl Cause {
         match self {
             Self::Scheduled => "scheduled",
             Self::OnDemand => "on-demand",
+            Self::After => "after",
         }
+    }
+
+    /// Whether there is at most one run of the job for the instant.
+    pub fn is_of_instant(self) -> bool {
+        self == Self::Scheduled
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CalendarName, Coalesce, Entry, Grants, Isolation, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
+use super::{After, CalendarName, Coalesce, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
 use crate::trigger::{TriggerError, TriggerSpec};
 
 /// The definition: what `job add`, `job apply` and the HTTP API take. Serde form = TOML and JSON form.
@@ -79,6 +79,10 @@ pub enum SpecError {
     EnvName { typed: String },
     #[error("{what} takes {size} bytes, above the most that is allowed, {cap}")]
     TooLarge { what: &'static str, size: usize, cap: usize },
+    #[error("{typed:?} is not an outcome that a job can follow")]
+    AfterOutcome { typed: String },
+    #[error("after names a job that cannot be: {0}")]
+    AfterJob(#[from] IdError),
     #[error(transparent)]
     Trigger(#[from] TriggerError),
 }
@@ -157,6 +161,7 @@ impl JobSpec {
         if self.calendars.len() > Self::CALENDARS_MAX {
             return Err(SpecError::TooMany { field: "calendars", asked: self.calendars.len() as u64, cap: Self::CALENDARS_MAX as u64 });
         }
+        After::read(&self.trigger)?;
         Self::validate_args(&self.component.entry, &self.args)?;
         for (what, size) in [
             ("args", self.args.to_string().len()),
@@ -193,6 +198,13 @@ impl JobSpec {
     }
 }
 
+impl Job {
+    /// When the scheduler must look at it once it is paused: at the end of the pause, where firings may follow.
+    pub fn wake_in_pause(&self, pause: &Pause) -> Option<Timestamp> {
+        pause.until.filter(|_| self.next_fire.is_some() || self.spec.trigger.is_after())
+    }
+}
+
 /// A job as it is kept: the definition and where the scheduler stands with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -206,7 +218,7 @@ pub struct Job {
     pub anchor: Timestamp,
     /// The first instant of the trigger that is not yet a run or a recorded reason; `None` when there is none left.
     pub next_fire: Option<Timestamp>,
-    /// When the scheduler must look at this job: `next_fire`, or the end of a pause, or never.
+    /// When the scheduler must look at this job: `next_fire`, the end of a pause, the end of an upstream run, or never.
     pub wake_at: Option<Timestamp>,
     /// Runs in a row that did not succeed.
     pub failures_in_row: u32,

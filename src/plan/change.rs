@@ -47,7 +47,7 @@ pub fn replace<E>(existing: &Job, spec: JobSpec, now: Timestamp, compile: impl F
     job.state = JobState::Active;
     job.next_fire = trigger.next_after(before(now));
     job.wake_at = match &job.pause {
-        Some(pause) => pause.until,
+        Some(pause) => job.wake_in_pause(pause),
         None => job.next_fire,
     };
     Ok((job, owed))
@@ -56,7 +56,7 @@ pub fn replace<E>(existing: &Job, spec: JobSpec, now: Timestamp, compile: impl F
 /// `job` paused. Its next firing stands, unaccounted, until it is resumed.
 pub fn pause(job: &Job, pause: Pause, now: Timestamp) -> Job {
     let since = job.pause.as_ref().map_or(pause.since, |earlier| earlier.since);
-    let wake_at = pause.until.filter(|_| job.next_fire.is_some());
+    let wake_at = job.wake_in_pause(&pause);
     Job { pause: Some(Pause { since, ..pause }), wake_at, updated_at: now, ..job.clone() }
 }
 

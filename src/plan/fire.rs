@@ -12,9 +12,10 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::job::{Cause, Coalesce, Job, JobState, Overlap, Pause, Run, RunId, RunState, SkipReason, Skipped};
+use crate::job::{After, Cause, Coalesce, Job, JobState, Overlap, Pause, Run, RunId, RunState, SkipReason, Skipped, UpstreamEnd};
 use crate::trigger::{Excluded, Salt, Trigger, jitter_offset};
 
+use super::after;
 use super::open::{self, Open};
 
 /// Runs of a job with `overlap = "allow"` that may wait for their turn; past it a firing is recorded as skipped.
@@ -34,6 +35,22 @@ pub struct Due<'a> {
     pub unfinished: &'a [RunId],
     /// How many there are in all (at least as many as are listed).
     pub unfinished_count: u64,
+    /// Set where its trigger is `after`.
+    pub after: Option<Ends<'a>>,
+}
+
+/// What has come in for a job that follows others.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends<'a> {
+    pub after: &'a After,
+    /// In order of arrival.
+    pub arrived: &'a [UpstreamEnd],
+}
+
+/// An instant that is to be a run, and the ends that make it one.
+pub(super) struct Named {
+    pub at: Timestamp,
+    pub upstream: Vec<UpstreamEnd>,
 }
 
 /// What is to be done about it.
@@ -47,6 +64,8 @@ pub struct Firing {
     pub wake_at: Option<Timestamp>,
     pub state: JobState,
     pub pause: Option<Pause>,
+    /// The ends, by their place in `arrived`, that a later firing has no use for.
+    pub consumed: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -57,9 +76,11 @@ pub enum Step {
 
 /// Decides a due job's firings as of `now`.
 pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
+    if let Some(ends) = due.after {
+        return after::fire(due, ends, now);
+    }
     let Due { job, trigger, .. } = due;
-    let mut firing =
-        Firing { steps: Vec::new(), cancel: Vec::new(), next_fire: job.next_fire, wake_at: job.next_fire, state: job.state.clone(), pause: job.pause.clone() };
+    let mut firing = Firing::of(job);
     let mut first = job.next_fire;
 
     if let Some(pause) = &job.pause {
@@ -82,7 +103,7 @@ pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
         let (open, skips) = open::open(trigger, due.calendars, first, now);
         firing.steps.extend(skips.into_iter().map(Step::Skip));
         let chosen = open.next_after(before(first)).filter(|&t| t <= now).map_or_else(Vec::new, |first| choose(due, &open, first, now, &mut firing.steps));
-        overlap(due, &open, chosen, now, &mut firing);
+        overlap(due, chosen.into_iter().map(|at| Named { at, upstream: Vec::new() }).collect(), now, &mut firing);
         firing.next_fire = trigger.next_after(now);
     } else {
         firing.next_fire = first;
@@ -91,12 +112,24 @@ pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
     if firing.next_fire.is_none() {
         firing.state = JobState::Finished;
     }
-    // Steps after a run (coalesced into the earliest, past the queue) come later in time, so a stable sort keeps each group.
-    firing.steps.sort_by_key(|step| match step {
-        Step::Run(run) => run.scheduled_at,
-        Step::Skip(skip) => skip.first,
-    });
+    firing.sort();
     firing
+}
+
+impl Firing {
+    /// Nothing happens, and nothing changes.
+    pub(super) fn of(job: &Job) -> Self {
+        let (state, pause) = (job.state.clone(), job.pause.clone());
+        Self { steps: Vec::new(), cancel: Vec::new(), next_fire: job.next_fire, wake_at: job.next_fire, state, pause, consumed: Vec::new() }
+    }
+
+    pub(super) fn sort(&mut self) {
+        // Steps after a run (coalesced into the earliest, past the queue) come later in time, so a stable sort keeps each group.
+        self.steps.sort_by_key(|step| match step {
+            Step::Run(run) => run.scheduled_at,
+            Step::Skip(skip) => skip.first,
+        });
+    }
 }
 
 /// The instants that are to run, in order of time, by misfire grace and coalesce; the others are pushed as skips.
@@ -157,7 +190,7 @@ fn choose(due: Due<'_>, open: &Open<'_>, first: Timestamp, now: Timestamp, steps
 }
 
 /// Turns the chosen instants into runs as far as the job's unfinished runs allow.
-fn overlap(due: Due<'_>, open: &Open<'_>, mut chosen: Vec<Timestamp>, now: Timestamp, firing: &mut Firing) {
+pub(super) fn overlap(due: Due<'_>, mut chosen: Vec<Named>, now: Timestamp, firing: &mut Firing) {
     let Due { job, unfinished, unfinished_count, .. } = due;
     let spec = &job.spec;
     let running_max = spec.running_max().map_or(u64::MAX, u64::from);
@@ -169,16 +202,7 @@ fn overlap(due: Due<'_>, open: &Open<'_>, mut chosen: Vec<Timestamp>, now: Times
         Overlap::Allow => running_max.saturating_add(ALLOW_WAITING_MAX).saturating_sub(unfinished_count),
         Overlap::CancelRunning => {
             if let Some(last) = chosen.pop() {
-                if let Some(&first) = chosen.first() {
-                    firing.steps.push(Step::Skip(skipped(
-                        open,
-                        SkipReason::Coalesced,
-                        Some("a later firing replaced it".to_owned()),
-                        first,
-                        before(last),
-                        now,
-                    )));
-                }
+                firing.steps.extend(skipped_named(&chosen, SkipReason::Coalesced, "a later firing replaced it".to_owned(), now));
                 chosen = vec![last];
                 firing.cancel = unfinished.to_vec();
             }
@@ -186,23 +210,25 @@ fn overlap(due: Due<'_>, open: &Open<'_>, mut chosen: Vec<Timestamp>, now: Times
         }
     };
     let runs = chosen.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-    for &at in &chosen[..runs] {
-        firing.steps.push(Step::Run(Box::new(run(due, at, now))));
-    }
-    if let (Some(&first), Some(&last)) = (chosen.get(runs), chosen.last()) {
+    let too_many = chosen.split_off(runs);
+    firing.steps.extend(chosen.into_iter().map(|named| Step::Run(Box::new(run(due, named, now)))));
+    if !too_many.is_empty() {
         let detail = match (spec.overlap, unfinished.first()) {
             (Overlap::Skip, Some(run)) => format!("run {run} was in the way"),
             (Overlap::Queue, _) => format!("the queue was full (queue_max = {})", spec.queue_max),
             _ => "too many runs were waiting".to_owned(),
         };
-        let mut skip = skipped(open, SkipReason::Skipped, Some(detail), first, last, now);
-        // The chosen instants were enumerated, so their number is known whatever lies between them.
-        (skip.count, skip.exact) = ((chosen.len() - runs) as u64, true);
-        firing.steps.push(Step::Skip(skip));
+        firing.steps.extend(skipped_named(&too_many, SkipReason::Skipped, detail, now));
     }
 }
 
-fn run(due: Due<'_>, at: Timestamp, now: Timestamp) -> Run {
+/// The record of instants that are known one by one; `None` where there are none.
+pub(super) fn skipped_named(named: &[Named], reason: SkipReason, detail: impl Into<Option<String>>, now: Timestamp) -> Option<Step> {
+    let (first, last) = (named.iter().map(|n| n.at).min()?, named.iter().map(|n| n.at).max()?);
+    Some(Step::Skip(Skipped { reason, detail: detail.into(), count: named.len() as u64, exact: true, first, last, recorded_at: now }))
+}
+
+fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -> Run {
     let Due { job, trigger, .. } = due;
     let spec = &job.spec;
     let mut start_at = at;
@@ -212,9 +238,10 @@ fn run(due: Due<'_>, at: Timestamp, now: Timestamp) -> Run {
         start_at = trigger.next_after(at).map_or(moved, |next| moved.min(next));
     }
     Run {
-        id: run_id(job, at, now),
+        id: run_id(job, at, &upstream, now),
         job: job.key.clone(),
-        cause: Cause::Scheduled,
+        cause: if due.after.is_some() { Cause::After } else { Cause::Scheduled },
+        upstream,
         scheduled_at: at,
         start_at,
         start_deadline: grace(job).map(|grace| at.saturating_add(spec.jitter.saturating_add(grace)).unwrap_or(Timestamp::MAX)),
@@ -234,21 +261,21 @@ fn run(due: Due<'_>, at: Timestamp, now: Timestamp) -> Run {
     }
 }
 
-/// A version-7 UUID (RFC 9562, §5.7) whose random bits are a hash of the job and the instant, so that the same decision
-/// taken twice names the same run.
-fn run_id(job: &Job, at: Timestamp, now: Timestamp) -> RunId {
+/// A version-7 UUID (RFC 9562, §5.7) whose random bits are a hash of the job, the instant and the runs that it follows, so
+/// that the same decision taken twice names the same run.
+fn run_id(job: &Job, at: Timestamp, upstream: &[UpstreamEnd], now: Timestamp) -> RunId {
     let hash = Sha256::new()
         .chain_update(job.key.to_string())
         .chain_update(job.created_at.as_microsecond().to_be_bytes())
-        .chain_update(at.as_microsecond().to_be_bytes())
-        .finalize();
+        .chain_update(at.as_microsecond().to_be_bytes());
+    let hash = upstream.iter().fold(hash, |hash, end| hash.chain_update(end.run.0.as_bytes())).finalize();
     let mut random = [0; 10];
     random.copy_from_slice(&hash[..10]);
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
     RunId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
 }
 
-fn grace(job: &Job) -> Option<SignedDuration> {
+pub(super) fn grace(job: &Job) -> Option<SignedDuration> {
     job.spec.misfire_grace.map(|grace| grace.max(RESOLUTION))
 }
 

@@ -6,6 +6,7 @@
 //! * `change`: a job added, replaced, paused, resumed, removed → the job as it is to be kept.
 //! * `wake`: how long the driver may sleep.
 
+mod after;
 mod change;
 mod fire;
 mod open;
@@ -14,7 +15,8 @@ mod settle;
 mod tests;
 mod wake;
 
+pub use after::unresolved;
 pub use change::{create, pause, replace, resume, retire};
-pub use fire::{Due, Firing, Step, fire};
+pub use fire::{Due, Ends, Firing, Step, fire};
 pub use settle::{Decision, Settlement, settle, start_missed};
 pub use wake::wake;

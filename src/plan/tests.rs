@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Pause, RetryAdvice, Run, RunId, SkipReason, Skipped, TenantId};
+use crate::job::{After, Cause, Job, JobKey, JobSpec, JobState, Outcome, Pause, RetryAdvice, Run, RunId, SkipReason, Skipped, TenantId, UpstreamEnd};
 use crate::trigger::{Exclusions, Salt, Trigger};
 
 const T0: i64 = 1_800_000_000;
@@ -31,7 +31,7 @@ fn job(fields: Value) -> (Job, Trigger) {
 }
 
 fn fire_with(job: &Job, trigger: &Trigger, unfinished: &[RunId], now: i64) -> Firing {
-    fire(Due { job, trigger, calendars: &[], unfinished, unfinished_count: unfinished.len() as u64 }, at(now))
+    fire(Due { job, trigger, calendars: &[], unfinished, unfinished_count: unfinished.len() as u64, after: None }, at(now))
 }
 
 fn runs(firing: &Firing) -> Vec<&Run> {
@@ -219,7 +219,7 @@ fn fire_within(calendars: Value, job: &Job, trigger: &Trigger, now: i64) -> Firi
         (name.clone(), calendar.compile().unwrap())
     });
     let calendars: Vec<_> = named.collect();
-    fire(Due { job, trigger, calendars: &calendars, unfinished: &[], unfinished_count: 0 }, at(now))
+    fire(Due { job, trigger, calendars: &calendars, unfinished: &[], unfinished_count: 0, after: None }, at(now))
 }
 
 fn window(from: i64, to: i64) -> Value {
@@ -291,7 +291,7 @@ proptest! {
         let exclude: Vec<_> = windows.iter().map(|(from, length)| window(*from, from + length)).collect();
         let calendar: Exclusions = serde_json::from_value(json!({ "exclude": exclude })).unwrap();
         let calendars = [("freeze".to_owned(), calendar.compile().unwrap())];
-        let firing = fire(Due { job: &job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count: unfinished.len() as u64 }, at(now));
+        let firing = fire(Due { job: &job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count: unfinished.len() as u64, after: None }, at(now));
 
         for run in runs(&firing) {
             let second = run.scheduled_at.as_second() - T0;
@@ -311,6 +311,100 @@ proptest! {
         }).collect();
         prop_assert!(firsts.is_sorted());
     }
+}
+
+// --- fire, after other jobs
+
+/// A job that follows these, and the firing of what came in: job, outcome, second.
+fn follow(fields: Value, arrived: &[(&str, Outcome, i64)], now: i64) -> Firing {
+    let (job, trigger) = job(fields);
+    fire_after(&job, &trigger, &[], arrived, now)
+}
+
+fn fire_after(job: &Job, trigger: &Trigger, unfinished: &[RunId], arrived: &[(&str, Outcome, i64)], now: i64) -> Firing {
+    let after = After::read(&job.spec.trigger).unwrap().unwrap();
+    let end =
+        |(n, &(job, outcome, t)): (usize, &(&str, Outcome, i64))| UpstreamEnd { job: job.parse().unwrap(), run: run_id(n as u128), outcome, ended_at: at(t) };
+    let arrived: Vec<_> = arrived.iter().enumerate().map(end).collect();
+    let after = Some(Ends { after: &after, arrived: &arrived });
+    fire(Due { job, trigger, calendars: &[], unfinished, unfinished_count: unfinished.len() as u64, after }, at(now))
+}
+
+/// The upstream runs of each run, by their numbers.
+fn upstream(firing: &Firing) -> Vec<Vec<u128>> {
+    runs(firing).iter().map(|run| run.upstream.iter().map(|end| end.run.0.as_u128()).collect()).collect()
+}
+
+const OK: Outcome = Outcome::Succeeded;
+
+#[test]
+fn a_job_after_another_runs_when_that_has_succeeded_and_names_the_run() {
+    let firing = follow(json!({ "trigger": { "after": ["a"] } }), &[("a", OK, 5)], 6);
+    let run = runs(&firing)[0];
+    assert_eq!((run.cause, run.scheduled_at, run.start_at), (Cause::After, at(5), at(5)));
+    assert_eq!((upstream(&firing), firing.consumed), (vec![vec![0]], vec![0]));
+    assert_eq!((firing.next_fire, firing.wake_at, firing.state), (None, None, JobState::Active), "it never finishes");
+}
+
+#[test]
+fn an_end_that_does_not_count_is_consumed_without_a_trace() {
+    let firing = follow(json!({ "trigger": { "after": ["a"], "on": ["failed", "timeout"] } }), &[("a", OK, 5), ("z", Outcome::Failed, 6)], 6);
+    assert_eq!((firing.steps, firing.consumed), (vec![], vec![0, 1]));
+}
+
+#[test]
+fn with_all_each_upstream_job_must_have_ended_since_the_last_firing() {
+    let all = json!({ "trigger": { "after": ["a", "b"] }, "coalesce": "all" });
+    let firing = follow(all.clone(), &[("a", OK, 1), ("a", OK, 2), ("b", OK, 3), ("b", OK, 4)], 5);
+    assert_eq!((upstream(&firing), run_times(&firing)), (vec![vec![1, 2]], vec![3]));
+    assert_eq!(firing.consumed, [0, 1, 2], "the second end of b waits for the next of a");
+    let firing = follow(all, &[("b", OK, 4), ("a", Outcome::Failed, 5), ("a", OK, 6)], 7);
+    assert_eq!((upstream(&firing), run_times(&firing)), (vec![vec![0, 2]], vec![6]));
+}
+
+#[test]
+fn with_any_each_end_is_a_firing_and_they_coalesce_like_others() {
+    let arrived = [("a", OK, 1), ("b", OK, 2), ("a", OK, 3)];
+    let fired = |coalesce: &str| follow(json!({ "trigger": { "after": ["a", "b"], "join": "any" }, "coalesce": coalesce }), &arrived, 5);
+    assert_eq!(run_times(&fired("all")), [1, 2, 3]);
+    let firing = fired("latest");
+    assert_eq!((run_times(&firing), skips(&firing)), (vec![3], vec![(SkipReason::Coalesced, 2, 1, 2)]));
+    let firing = fired("earliest");
+    assert_eq!((run_times(&firing), skips(&firing)), (vec![1], vec![(SkipReason::Coalesced, 2, 2, 3)]));
+}
+
+#[test]
+fn a_firing_after_another_job_obeys_grace_overlap_and_calendars() {
+    let firing = follow(json!({ "trigger": { "after": ["a"] }, "misfire_grace": "10s" }), &[("a", OK, 1), ("a", OK, 55)], 60);
+    assert_eq!((run_times(&firing), skips(&firing)), (vec![55], vec![(SkipReason::Missed, 1, 1, 1)]));
+    assert_eq!(runs(&firing)[0].start_deadline, Some(at(65)));
+    let (job, trigger) = job(json!({ "trigger": { "after": ["a"] } }));
+    let firing = fire_after(&job, &trigger, &[run_id(99)], &[("a", OK, 5)], 6);
+    assert_eq!(skips(&firing), [(SkipReason::Skipped, 1, 5, 5)]);
+}
+
+#[test]
+fn ends_in_a_pause_are_recorded_as_paused_and_halves_wait() {
+    let (job, trigger) = job(json!({ "trigger": { "after": ["a", "b"] }, "coalesce": "all" }));
+    let request = Pause { since: at(0), reason: Some("stocktaking".to_owned()), by: None, until: Some(at(10)) };
+    let paused = pause(&job, request, at(0));
+    assert_eq!(paused.wake_at, Some(at(10)), "the pause ends by itself");
+    let arrived = [("a", OK, 1), ("b", OK, 2), ("a", OK, 3), ("b", OK, 12)];
+    let firing = fire_after(&paused, &trigger, &[], &arrived[..3], 5);
+    assert_eq!((skips(&firing), firing.consumed), (vec![(SkipReason::Paused, 1, 2, 2)], vec![0, 1]));
+    assert_eq!((firing.wake_at, firing.pause.is_some()), (Some(at(10)), true));
+    let firing = fire_after(&paused, &trigger, &[], &arrived, 12);
+    assert_eq!((skips(&firing), run_times(&firing), firing.pause), (vec![(SkipReason::Paused, 1, 2, 2)], vec![12], None));
+}
+
+#[test]
+fn the_same_ends_name_the_same_run_and_others_another() {
+    let fields = json!({ "trigger": { "after": ["a"] }, "coalesce": "all" });
+    let (job, trigger) = job(fields);
+    let fired = |arrived: &[_]| runs(&fire_after(&job, &trigger, &[], arrived, 9)).iter().map(|run| run.id).collect::<Vec<_>>();
+    let both = fired(&[("a", OK, 5), ("a", OK, 5)]);
+    assert_eq!(both, fired(&[("a", OK, 5), ("a", OK, 5)]));
+    assert_ne!(both[0], both[1], "two runs may have ended at one instant");
 }
 
 // --- settle

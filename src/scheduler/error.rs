@@ -2,7 +2,7 @@
 
 use super::BrokenJob;
 use crate::component::{ArgError, ComponentError, EntryError};
-use crate::job::{ComponentName, IdError, LimitError, ReferenceError, SpecError, Version};
+use crate::job::{ComponentName, IdError, JobId, LimitError, ReferenceError, SpecError, Version};
 use crate::store::StoreError;
 use crate::trigger::TriggerError;
 
@@ -51,6 +51,13 @@ pub enum SchedulerError {
     TooOften { every: String, min: String },
     #[error("the trigger has ended: every instant it names is in the past")]
     Ended,
+    #[error("job {:?} cannot follow job {:?}, which does not exist", .job.as_str(), .upstream.as_str())]
+    NoUpstream { job: JobId, upstream: JobId },
+    /// In the order in which they would run.
+    #[error("these jobs would follow each other for ever: {}", path.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" → "))]
+    Cycle { path: Vec<JobId> },
+    #[error("job {:?} follows more than {cap} jobs, those that they follow included", .job.as_str())]
+    TooManyUpstream { job: JobId, cap: usize },
     #[error("the scheduler is shutting down")]
     ShuttingDown,
 }
@@ -131,6 +138,9 @@ impl SchedulerError {
             Self::BreaksJobs { .. } => "breaks-jobs",
             Self::TooOften { .. } => "too-often",
             Self::Ended => "trigger-ended",
+            Self::NoUpstream { .. } => "no-upstream",
+            Self::Cycle { .. } => "job-cycle",
+            Self::TooManyUpstream { .. } => "too-many-upstream",
             Self::ShuttingDown => "shutting-down",
         }
     }
@@ -157,6 +167,9 @@ impl SchedulerError {
             Self::BreaksJobs { .. } => Some("change these jobs first, or push it by force: they will then be refused as they fire".to_owned()),
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
+            Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
+            Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),
+            Self::Spec(SpecError::AfterOutcome { .. }) => Some(format!("use {}", crate::job::Outcome::ALL.map(|o| o.as_str()).join(", "))),
             Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),
             _ => None,
         }

@@ -20,6 +20,7 @@ impl Scheduler {
         let inner = &self.inner;
         let now = inner.clock.now();
         let (trigger, notes) = inner.check_job(&key, &spec, now).await?;
+        let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.add_job(&key, &spec, &trigger, on_conflict, now).await?;
         inner.wake.notify_one();
         Ok(AddedJob { job, notes })
@@ -30,6 +31,7 @@ impl Scheduler {
         let inner = &self.inner;
         let now = inner.clock.now();
         let (_, notes) = inner.check_job(&key, &spec, now).await?;
+        let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.replace_job(&key, &spec, revision, now).await?;
         inner.wake.notify_one();
         Ok(AddedJob { job, notes })

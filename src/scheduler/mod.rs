@@ -9,6 +9,7 @@ mod components;
 mod driver;
 mod error;
 mod events;
+mod follow;
 mod jobs;
 mod runs;
 pub mod simulate;
@@ -27,7 +28,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Run, RunId, TenantId, Version};
+use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Run, RunId, TenantId, UpstreamEnd, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -120,6 +121,8 @@ struct Inner {
     /// Artefacts of references that were run lately; emptied when a component is pushed or removed.
     resolved: Mutex<HashMap<Pinned, Artefact>>,
     in_flight: Mutex<HashMap<RunId, u64>>,
+    /// Held from the check of what a job follows until it is stored, so that no two together make a cycle.
+    following: tokio::sync::Mutex<()>,
 }
 
 /// A component version as a run names it.
@@ -163,6 +166,16 @@ pub struct ComponentDetail {
     /// Newest first.
     pub versions: Vec<ComponentVersion>,
     pub jobs: Vec<JobKey>,
+}
+
+/// An upstream job, as the job that follows it sees it.
+#[derive(Clone, Debug)]
+pub struct WaitsFor {
+    pub job: JobId,
+    /// False where there is no such job any more.
+    pub exists: bool,
+    /// The run of it that ended as asked for since the last firing.
+    pub ended: Option<UpstreamEnd>,
 }
 
 /// A job that was added, and what its owner should know about it.
@@ -237,6 +250,7 @@ impl Scheduler {
             stopped: watch::Sender::new(false),
             resolved: Mutex::default(),
             in_flight: Mutex::default(),
+            following: tokio::sync::Mutex::default(),
         });
         tokio::spawn(driver::drive(inner.clone()));
         Ok(Self { inner })

@@ -111,6 +111,7 @@ pub(super) fn on_demand(job: &Job, args: Option<serde_json::Value>, now: Timesta
         id: RunId(uuid::Uuid::new_v7(unix)),
         job: job.key.clone(),
         cause: Cause::OnDemand,
+        upstream: Vec::new(),
         scheduled_at: now,
         start_at: now,
         start_deadline: None,

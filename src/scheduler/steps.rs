@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::job::{Attempt, AttemptLog, CalendarName, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
-use crate::plan::{self, Decision, Due};
+use crate::job::{After, Attempt, AttemptLog, CalendarName, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
+use crate::plan::{self, Decision, Due, Ends};
 use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, Settled, Store, StoreError};
 use crate::trigger::{Excluded, Trigger};
 
@@ -121,23 +121,27 @@ impl Steps {
     }
 
     fn decide(&self, leased: LeasedJob, calendars: &Calendars, now: Timestamp) -> FiringCommit {
-        let LeasedJob { job, lease, unfinished, unfinished_count } = leased;
+        let LeasedJob { job, lease, unfinished, unfinished_count, ends } = leased;
+        let ends_seen = ends.last().map_or(0, |last| last.number);
         let named = job.spec.calendars.iter().map(|name| match calendars.get(&(job.key.tenant.clone(), name.clone())) {
             Some(Ok(calendar)) => Ok((name.to_string(), calendar.clone())),
             Some(Err(reason)) => Err(reason.clone()),
             None => Err(format!("calendar {:?} was not looked up", name.as_str())),
         });
-        let known = named.collect::<Result<Vec<_>, _>>().and_then(|calendars| Ok((self.trigger(&job)?, calendars)));
-        let (trigger, calendars) = match known {
+        let after = || After::read(&job.spec.trigger).map_err(|e| e.to_string());
+        let known = named.collect::<Result<Vec<_>, _>>().and_then(|calendars| Ok((self.trigger(&job)?, calendars, after()?)));
+        let (trigger, calendars, after) = match known {
             Ok(known) => known,
             // It was checked when it was added, so the rules have changed since; that job rests, others go on.
             Err(reason) => {
                 return FiringCommit {
                     job: job.key,
                     token: lease.token,
-                    steps: Vec::new(),
+                    steps: plan::unresolved(ends.iter().map(|e| &e.end), &reason, now).map(FiringStep::Skip).into_iter().collect(),
                     cancel: Vec::new(),
                     cancel_reason: None,
+                    consumed: ends.iter().map(|e| e.number).collect(),
+                    ends_seen,
                     next_fire: job.next_fire,
                     wake_at: None,
                     state: JobState::Unresolved(reason),
@@ -147,7 +151,9 @@ impl Steps {
             }
         };
         let unfinished: Vec<_> = unfinished.iter().map(|u| u.run).collect();
-        let firing = plan::fire(Due { job: &job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count }, now);
+        let (numbers, arrived): (Vec<u64>, Vec<_>) = ends.into_iter().map(|e| (e.number, e.end)).unzip();
+        let after = after.as_ref().map(|after| Ends { after, arrived: &arrived });
+        let firing = plan::fire(Due { job: &job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count, after }, now);
         let step = |step| match step {
             plan::Step::Run(run) => FiringStep::Run(run),
             plan::Step::Skip(skip) => FiringStep::Skip(skip),
@@ -158,6 +164,8 @@ impl Steps {
             steps: firing.steps.into_iter().map(step).collect(),
             cancel_reason: (!firing.cancel.is_empty()).then(|| REPLACED.to_owned()),
             cancel: firing.cancel,
+            consumed: firing.consumed.into_iter().filter_map(|place| numbers.get(place).copied()).collect(),
+            ends_seen,
             next_fire: firing.next_fire,
             wake_at: firing.wake_at,
             state: firing.state,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, Skipped, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, SkipReason, Skipped, UpstreamEnd, Version};
 
 use super::{Settled, StoreError};
 
@@ -73,12 +73,32 @@ pub(super) fn remember(job: &mut Job, run: &Run) {
     }
 }
 
+/// An end as the jobs that follow the run's job are told it; `None` while it goes on.
+pub(super) fn upstream_end(run: &Run) -> Option<UpstreamEnd> {
+    Some(UpstreamEnd { job: run.job.id.clone(), run: run.id, outcome: run.outcome?, ended_at: run.ended_at? })
+}
+
+/// A job's `wake_at` with an end that no firing has seen.
+pub(super) fn wake_for(wake_at: Option<Timestamp>, unseen: Timestamp) -> Timestamp {
+    wake_at.map_or(unseen, |wake_at| wake_at.min(unseen))
+}
+
+/// The record of ends that no firing has seen, where their trigger goes. Which of them would have made a firing nobody says.
+pub(super) fn unseen(ended_at: &[Timestamp], why: &str, now: Timestamp) -> Option<Skipped> {
+    let (first, last) = (*ended_at.iter().min()?, *ended_at.iter().max()?);
+    let detail = Some(format!("upstream runs had ended when {why}"));
+    Some(Skipped { reason: SkipReason::Missed, detail, count: ended_at.len() as u64, exact: false, first, last, recorded_at: now })
+}
+
+pub(super) const TRIGGER_CHANGED: &str = "the trigger was changed";
+pub(super) const JOB_GONE: &str = "the job was removed";
+
 /// Pauses a job because of how its runs ended; one that is paused already stays as it is. True where that changed it.
 pub(super) fn pause(job: &mut Job, pause: Pause) -> bool {
     if job.pause.is_some() {
         return false;
     }
-    job.wake_at = pause.until.filter(|_| job.next_fire.is_some());
+    job.wake_at = job.wake_in_pause(&pause);
     job.pause = Some(pause);
     true
 }
@@ -157,7 +177,6 @@ pub(super) fn no_component(name: &ComponentName, version: Version) -> StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::SkipReason;
 
     fn skip(detail: &str, first: i64, last: i64) -> Skipped {
         let at = |s| Timestamp::from_second(s).unwrap();

@@ -22,7 +22,9 @@ mod sqlite;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, Skipped, TenantId, Version};
+use crate::job::{
+    Attempt, CalendarName, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, Skipped, TenantId, UpstreamEnd, Version,
+};
 use crate::trigger::Exclusions;
 
 pub use error::StoreError;
@@ -80,7 +82,20 @@ pub struct LeasedJob {
     pub unfinished: Vec<Unfinished>,
     /// How many unfinished runs there are in all.
     pub unfinished_count: u64,
+    /// Ends of upstream runs that have come in, oldest first, at most `ENDS_MAX` of them.
+    pub ends: Vec<ArrivedEnd>,
 }
+
+/// An end of an upstream run, in the job that follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrivedEnd {
+    /// Grows with each that comes in.
+    pub number: u64,
+    pub end: UpstreamEnd,
+}
+
+/// How many ends of upstream runs a `LeasedJob` lists at most.
+pub const ENDS_MAX: usize = 1_000;
 
 /// How many unfinished runs a `LeasedJob` lists at most.
 pub const UNFINISHED_MAX: usize = 1_000;
@@ -103,6 +118,10 @@ pub struct FiringCommit {
     /// Unfinished runs to cancel, and why.
     pub cancel: Vec<RunId>,
     pub cancel_reason: Option<String>,
+    /// Ends of upstream runs that go, by number.
+    pub consumed: Vec<u64>,
+    /// The greatest number of an end that was looked at, 0 where there was none. Later ones keep the job due.
+    pub ends_seen: u64,
     pub next_fire: Option<Timestamp>,
     pub wake_at: Option<Timestamp>,
     pub state: JobState,
@@ -230,7 +249,14 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a job. Its waiting runs end as cancelled; running ones go on. History stays until retention. Returns the ended runs.
     async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError>;
 
+    /// The ends of upstream runs that wait for a later firing of a job, oldest first. Empty where there is no such job.
+    async fn arrived_ends(&self, key: &JobKey) -> Result<Vec<UpstreamEnd>, StoreError>;
+
     // Firing.
+    //
+    // A run that ends tells so, in the same transaction, to each job whose `after` trigger names its job: the end is put
+    // beside that job, which is due from then on until a committed firing has seen it. Where the trigger goes (the job is
+    // removed, or gets another one), the ends that no firing has seen are recorded as missed.
 
     /// At most `max` jobs with `wake_at <= now` that nobody holds, soonest first, leased to `owner` until `until`.
     /// A job whose stored form cannot be read is parked as unresolved, with the reason, and not returned.

@@ -32,7 +32,9 @@ use wall::Rule;
 pub use duration::parse_duration;
 pub use error::{Span, TriggerError};
 pub use exclusions::{DailyRule, DateRule, Excluded, Exclusion, Exclusions, Stretch, WeekdaysRule, WindowRule, YearlyRule};
-pub use spec::{AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, Dialect, EverySpec, FieldsSpec, First, MonthDay, NamedFields, Period, TriggerSpec};
+pub use spec::{
+    AfterSpec, AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, Dialect, EverySpec, FieldsSpec, First, Join, MonthDay, NamedFields, Period, TriggerSpec,
+};
 pub use wall::DstGap;
 pub use zone::{parse_instant, parse_timezone};
 
@@ -61,6 +63,7 @@ enum Kind {
     Calendar(Arc<calendar::Calendar>, DstGap),
     Any(Arc<combine::Any>),
     All(Arc<combine::All>),
+    After(Arc<AfterSpec>),
     Manual,
 }
 
@@ -94,7 +97,7 @@ impl Trigger {
             Kind::Calendar(calendar, gap) => wall::next_after(&**calendar, Rule::fixed(*gap), &self.zone, t),
             Kind::Any(any) => any.next(t, steps),
             Kind::All(all) => all.next(t, steps),
-            Kind::Manual => None,
+            Kind::After(_) | Kind::Manual => None,
         };
         next.filter(|&next| self.end.is_none_or(|end| next <= end))
     }
@@ -108,7 +111,7 @@ impl Trigger {
             Kind::Calendar(calendar, gap) => wall::last_at_or_before(&**calendar, Rule::fixed(*gap), &self.zone, t),
             Kind::Any(any) => any.last(t, steps),
             Kind::All(all) => all.last(t, steps),
-            Kind::Manual => None,
+            Kind::After(_) | Kind::Manual => None,
         };
         last.filter(|&last| self.start.is_none_or(|start| last >= start))
     }
@@ -129,7 +132,7 @@ impl Trigger {
                 return combine::count(self, after, until, || of_members().unwrap_or(0));
             }
             Kind::All(_) => return combine::count(self, after, until, || 0),
-            Kind::Manual => 0,
+            Kind::After(_) | Kind::Manual => 0,
         };
         Count { n, exact: true }
     }
@@ -155,6 +158,7 @@ impl Trigger {
             Kind::Calendar(calendar, _) => (format!("{}, {zone} time", calendar.describe()), false),
             Kind::Any(any) => (joined(&any.0).join(" or "), true),
             Kind::All(all) => (format!("whenever these agree: {}", joined(&all.members).join(" and ")), true),
+            Kind::After(after) => (after.describe(), false),
             Kind::Manual => ("on demand only".to_owned(), false),
         };
         if let Some(start) = self.start.filter(|_| shows_start) {
@@ -179,7 +183,7 @@ impl Trigger {
             Kind::Calendar(calendar, gap) => wall::notes(&**calendar, Rule::fixed(*gap), &self.zone, now),
             Kind::Any(any) => of_members(&any.0),
             Kind::All(all) => of_members(&all.members),
-            Kind::At(_) | Kind::Every(_) | Kind::Manual => Vec::new(),
+            Kind::At(_) | Kind::Every(_) | Kind::After(_) | Kind::Manual => Vec::new(),
         }
     }
 }

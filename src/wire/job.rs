@@ -1,13 +1,13 @@
 //! Jobs over the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{JobId, JobSpec, Outcome, Page, Pause, Problem, RunId, TenantId};
+use super::{JobId, JobSpec, Outcome, Page, Pause, Problem, RunId, TenantId, UpstreamEnd};
 use crate::job::{self, JobState};
 use crate::trigger::{Salt, Trigger};
 
@@ -44,6 +44,19 @@ pub struct Job {
     pub updated_at: Timestamp,
     /// The definition; `JobSpec` reads it.
     pub spec: Value,
+    /// In the answer about one job that follows others: those, and what came of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<WaitsFor>,
+}
+
+/// An upstream job, as the job that follows it sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitsFor {
+    pub job: JobId,
+    /// False where there is no such job any more: nothing will come of it.
+    pub exists: bool,
+    /// The run of it that has ended as asked for since the last firing, and waits for the others.
+    pub ended: Option<UpstreamEnd>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +107,7 @@ impl From<job::Job> for Job {
             created_at: job.created_at,
             updated_at: job.updated_at,
             spec,
+            waits_for: Vec::new(),
         }
     }
 }
@@ -218,6 +232,23 @@ pub struct Apply {
     pub jobs: Vec<AddJob>,
     #[serde(default)]
     pub on_conflict: OnConflict,
+}
+
+/// The places of definitions, so ordered that each stands behind those that it follows, where they are among them; else as
+/// given. Those of a cycle come last. `after` is a definition's list of upstream ids, whatever else it may be.
+pub fn upstream_first<T>(jobs: &[T], id: impl Fn(&T) -> Option<&str>, after: impl Fn(&T) -> &Value) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..jobs.len()).collect();
+    let mut ordered = Vec::with_capacity(jobs.len());
+    loop {
+        let ids: HashSet<&str> = left.iter().filter_map(|&place| id(&jobs[place])).collect();
+        let waits = |place: &usize| after(&jobs[*place]).as_array().into_iter().flatten().any(|upstream| upstream.as_str().is_some_and(|id| ids.contains(id)));
+        let (waiting, free): (Vec<_>, Vec<_>) = left.iter().partition(|place| waits(place));
+        ordered.extend(if free.is_empty() { &waiting } else { &free });
+        if free.is_empty() || waiting.is_empty() {
+            return ordered;
+        }
+        left = waiting;
+    }
 }
 
 /// What became of each, in the order given.

@@ -19,13 +19,14 @@ pub use calendar::{Calendar, CalendarList, RemovedCalendar};
 pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushedComponent, RemovedComponent};
 pub use event::{Event, EventKind, EventQuery};
 pub use job::{
-    AddJob, AddedJob, Applied, AppliedJob, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob,
+    AddJob, AddedJob, Applied, AppliedJob, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob, WaitsFor,
+    upstream_first,
 };
 pub use problem::Problem;
 pub use run::{Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun};
 
 pub use crate::job::{
-    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Receipt, RunError, RunId, RunState, SkipReason, TenantId,
+    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Receipt, RunError, RunId, RunState, SkipReason, TenantId, UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
 

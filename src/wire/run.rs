@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, Job, JobId, Outcome, Page, Receipt, RunError, RunId, RunState, SkipReason, TenantId};
+use super::{Cause, Job, JobId, Outcome, Page, Receipt, RunError, RunId, RunState, SkipReason, TenantId, UpstreamEnd};
 use crate::job;
 
 /// One execution of a job.
@@ -16,6 +16,9 @@ pub struct Run {
     /// The reference that the job had when the run was made.
     pub component: String,
     pub cause: Cause,
+    /// The runs that it follows, where the cause is `after`.
+    #[serde(default)]
+    pub upstream: Vec<UpstreamEnd>,
     pub state: RunState,
     /// Set exactly when `state` is ended.
     pub outcome: Option<Outcome>,
@@ -52,6 +55,7 @@ impl From<job::Run> for Run {
             job: run.job.id,
             component: run.component.to_string(),
             cause: run.cause,
+            upstream: run.upstream,
             state: run.state,
             outcome: run.outcome,
             scheduled_at: run.scheduled_at,

@@ -6,7 +6,8 @@
 //!
 //! * no firing is lost or doubled: what the model enumerates, one instant after the other, is what the store accounts for;
 //! * overlap is never exceeded;
-//! * a run that ended stays ended, with the one outcome it got.
+//! * a run that ended stays ended, with the one outcome it got;
+//! * of a job that follows another, each ended run of that one is in exactly one run, or on its way there.
 //!
 //! And in the end, when nothing more goes wrong, every run has ended.
 //!
@@ -25,6 +26,10 @@ use serde_json::json;
 
 const JOBS: usize = 4;
 const STEPS: usize = 60;
+/// Jobs that follow another one, whatever comes of its runs: each end makes a run.
+const FOLLOWERS: [(&str, &str); 2] = [("tail", "job-0"), ("end", "tail")];
+/// A job that runs when both have ended.
+const BOTH: (&str, [&str; 2]) = ("both", ["job-0", "job-1"]);
 /// Half a second off the grid on which triggers fire, so that "at that very instant" never blurs the model.
 const T0: i64 = 1_800_000_000_500_000;
 
@@ -154,6 +159,10 @@ impl History {
     }
 
     async fn play(mut self) {
+        for (id, upstream) in FOLLOWERS {
+            self.add_follower(id, &[upstream]).await;
+        }
+        self.add_follower(BOTH.0, &BOTH.1).await;
         for _ in 0..STEPS {
             self.step().await;
             self.check().await;
@@ -163,7 +172,7 @@ impl History {
 
     fn key(&mut self) -> JobKey {
         let n = self.dice.below(JOBS as u64);
-        JobKey { tenant: TenantId::default(), id: format!("job-{n}").parse().expect("a job id") }
+        key_of(&format!("job-{n}"))
     }
 
     async fn step(&mut self) {
@@ -290,6 +299,19 @@ impl History {
         }
     }
 
+    async fn add_follower(&mut self, id: &str, upstream: &[&str]) {
+        let every: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        let spec = json!({
+            "component": "reports",
+            "trigger": { "after": upstream, "on": every },
+            "overlap": "allow",
+            "coalesce": "all",
+            "catch_up_max": 10_000,
+        });
+        let spec: JobSpec = serde_json::from_value(spec).expect("a job");
+        self.simulation.add_job(&key_of(id), &spec, OnConflict::Error).await.expect("a good job");
+    }
+
     /// The instants of the job's former triggers, all of which are on record once the trigger goes: what was accounted
     /// for before `next_fire`, and what was owed up to now.
     fn settled(&self, key: &JobKey, last: Option<&Job>) -> BTreeSet<Timestamp> {
@@ -356,11 +378,16 @@ impl History {
     }
 
     async fn check(&mut self) {
-        let jobs = self.store.jobs(&JobFilter::default(), PageRequest { after: None, limit: 1_000 }).await.expect("the store answers").items;
+        let mut jobs = self.store.jobs(&JobFilter::default(), PageRequest { after: None, limit: 1_000 }).await.expect("the store answers").items;
+        jobs.retain(|job| !job.spec.trigger.is_after());
         assert_eq!(jobs.iter().map(|j| &j.key).collect::<BTreeSet<_>>(), self.jobs.keys().collect(), "{}", self.told());
         for job in &jobs {
             self.check_accounts(job).await;
         }
+        for (id, upstream) in FOLLOWERS {
+            self.check_follower(id, upstream).await;
+        }
+        self.check_both().await;
         self.check_overlap().await;
         self.check_outcomes().await;
     }
@@ -387,6 +414,26 @@ impl History {
         );
         for (_, first, last) in records {
             assert!(named.contains(&first) && named.contains(&last), "{}: a record of {first} to {last}, which no trigger named\n{}", job.key, self.told());
+        }
+    }
+
+    async fn check_follower(&self, id: &str, upstream: &str) {
+        let ended: BTreeSet<_> = self.runs(Some(&key_of(upstream)), Some(RunState::Ended)).await.iter().map(|run| run.id).collect();
+        let mut followed: Vec<_> = self.runs(Some(&key_of(id)), None).await.into_iter().flat_map(|run| run.upstream).map(|end| end.run).collect();
+        followed.extend(self.store.arrived_ends(&key_of(id)).await.expect("the store answers").iter().map(|end| end.run));
+        followed.sort_unstable();
+        assert_eq!(followed, ended.into_iter().collect::<Vec<_>>(), "{id} follows each end of {upstream} once\n{}", self.told());
+    }
+
+    async fn check_both(&self) {
+        let runs = self.runs(Some(&key_of(BOTH.0)), None).await;
+        let mut used = BTreeSet::new();
+        for end in runs.iter().flat_map(|run| &run.upstream) {
+            assert!(used.insert(end.run), "the end of run {} made two runs\n{}", end.run, self.told());
+        }
+        for run in runs {
+            let of: BTreeSet<_> = run.upstream.iter().map(|end| end.job.as_str()).collect();
+            assert_eq!((of, run.upstream.len()), (BTreeSet::from(BOTH.1), 2), "{}", self.told());
         }
     }
 
@@ -447,8 +494,13 @@ fn running_max(key: &JobKey) -> usize {
     match key.id.as_str() {
         "job-0" => 3,
         "job-1" => 2,
-        _ => 1,
+        "job-2" | "job-3" => 1,
+        _ => usize::MAX,
     }
+}
+
+fn key_of(id: &str) -> JobKey {
+    JobKey { tenant: TenantId::default(), id: id.parse().expect("a job id") }
 }
 
 fn count_ended(told: &mut HashMap<RunId, u32>, kind: &EventKind) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
-use bellcage::job::{Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::job::{Cause, Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
 use bellcage::scheduler::{Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest};
 use bellcage::store::{Memory, Store};
 use jiff::Timestamp;
@@ -242,4 +242,54 @@ async fn a_run_whose_component_is_gone_is_refused_and_says_so() {
     assert_eq!(rig.ended().await, (waiting.id, Outcome::Refused));
     let error = rig.run(waiting.id).await.run.error.expect("it says why");
     assert_eq!((error.code.as_str(), error.message.as_str()), ("component-not-uploaded", "component \"tiny\" is not uploaded"));
+}
+
+#[tokio::test]
+async fn a_chain_of_jobs_runs_one_after_the_other_and_each_run_names_the_one_before() {
+    let mut rig = Rig::new(4).await;
+    rig.add("load", json!({ "trigger": "manual" })).await;
+    rig.add("clean", json!({ "trigger": { "after": ["load"] } })).await;
+    rig.add("report", json!({ "trigger": { "after": ["clean"] } })).await;
+    let first = rig.scheduler.trigger(&key("load"), TriggerRequest::default()).await.expect("it is made").id;
+    let ended = [rig.ended().await.0, rig.ended().await.0, rig.ended().await.0];
+    assert_eq!(ended[0], first);
+    for (run, before) in [(ended[1], ended[0]), (ended[2], ended[1])] {
+        let run = rig.run(run).await.run;
+        assert_eq!((run.cause, run.upstream.iter().map(|end| end.run).collect::<Vec<_>>()), (Cause::After, vec![before]));
+    }
+    assert_eq!(rig.run(ended[2]).await.run.job, key("report"));
+}
+
+#[tokio::test]
+async fn jobs_that_would_follow_each_other_in_a_circle_are_refused_with_the_circle() {
+    let rig = Rig::new(1).await;
+    rig.add("a", json!({ "trigger": "manual" })).await;
+    rig.add("b", json!({ "trigger": { "after": ["a"] } })).await;
+    let change = |id: &'static str, after: &'static str| {
+        let spec = serde_json::from_value(json!({ "component": "tiny", "trigger": { "after": [after] } })).expect("a job");
+        rig.scheduler.add_job(key(id), spec, OnConflict::Replace)
+    };
+    let refused = change("a", "b").await.expect_err("a circle");
+    assert_eq!((refused.code(), refused.to_string().as_str()), ("job-cycle", "these jobs would follow each other for ever: a → b → a"));
+    assert_eq!(change("a", "a").await.expect_err("a circle").code(), "job-cycle");
+    let refused = change("c", "z").await.expect_err("there is no z");
+    assert_eq!((refused.code(), refused.to_string().as_str()), ("no-upstream", "job \"c\" cannot follow job \"z\", which does not exist"));
+    let replaced =
+        rig.scheduler.replace_job(key("a"), serde_json::from_value(json!({ "component": "tiny", "trigger": { "after": ["b"] } })).expect("a job"), 1);
+    assert_eq!(replaced.await.expect_err("a circle").code(), "job-cycle");
+}
+
+#[tokio::test]
+async fn a_job_tells_which_of_those_that_it_follows_have_ended_and_which_are_gone() {
+    let mut rig = Rig::new(1).await;
+    for id in ["a", "b"] {
+        rig.add(id, json!({ "trigger": "manual" })).await;
+    }
+    let job = rig.add("both", json!({ "trigger": { "after": ["a", "b"] } })).await;
+    let run = rig.scheduler.trigger(&key("a"), TriggerRequest::default()).await.expect("it is made").id;
+    rig.ended().await;
+    rig.scheduler.remove_job(&key("b"), false).await.expect("it is there");
+    let waits_for = rig.scheduler.waits_for(&job).await.expect("it is read");
+    let seen: Vec<_> = waits_for.iter().map(|w| (w.job.as_str(), w.exists, w.ended.as_ref().map(|end| end.run))).collect();
+    assert_eq!(seen, [("a", true, Some(run)), ("b", false, None)]);
 }

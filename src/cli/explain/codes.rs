@@ -165,6 +165,9 @@ pub const CODES: &[Code] = &[
     ),
     code("trigger-ended", "every instant that the trigger names is in the past", "give it an instant to come, or a manual trigger and bellcage trigger JOB"),
     code("too-often", "the interval is shorter than scheduler.every_min", "take a longer one, or lower scheduler.every_min"),
+    code("no-upstream", "a job follows one that does not exist", "add the upstream job first, or correct its name in after"),
+    code("job-cycle", "jobs would follow each other in a circle, so that none would ever begin or all would run for ever", "let one of them follow no other"),
+    code("too-many-upstream", "the job follows too many others, those that they follow included", "make the chain shorter"),
     // Jobs and runs.
     code(
         "bad-id",

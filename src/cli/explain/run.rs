@@ -31,6 +31,10 @@ fn story(detail: &RunDetail) -> String {
             let trigger = trigger.map(|text| format!(", which fires {text}")).unwrap_or_default();
             format!("The trigger of job {}{trigger}, named {}.", run.job, at(run.scheduled_at))
         }
+        Cause::After => {
+            let ends: Vec<_> = run.upstream.iter().map(|end| format!("{} ended as {} (run {})", end.job, end.outcome, end.run)).collect();
+            format!("Job {} follows others: {} at {}.", run.job, ends.join(" and "), at(run.scheduled_at))
+        }
         Cause::OnDemand => format!("Somebody asked for a run of job {} at {}.", run.job, at(run.scheduled_at)),
     }];
     lines.push(format!("It runs {}.", run.component));

@@ -145,19 +145,27 @@ pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Iden
     if jobs.len() > APPLY_MAX {
         return Err(ApiError::Body { detail: format!("{} jobs are more than the {APPLY_MAX} that one request may apply", jobs.len()) });
     }
-    // Side by side, so that the store can commit many at once; the answers stay in order.
-    let applied = stream::iter(jobs).map(|job| {
-        let (app, identity) = (&app, &identity);
+    let order = wire::upstream_first(&jobs, |job| job["id"].as_str(), |job| &job["trigger"]["after"]);
+    let follows = |place: &usize| !jobs[*place]["trigger"]["after"].is_null();
+    // Side by side, so that the store can commit many at once; but those that follow others one by one, after these.
+    let (ahead, behind): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|place| !follows(place));
+    let apply = |place: usize| {
+        let (app, identity, job) = (&app, &identity, jobs[place].clone());
         async move {
             let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-            match apply_one(app, identity, job, on_conflict).await {
+            let applied = match apply_one(app, identity, job, on_conflict).await {
                 Ok(added) => wire::AppliedJob { id, added: Some(added), problem: None },
                 Err(error) => wire::AppliedJob { id, added: None, problem: Some(error.problem()) },
-            }
+            };
+            (place, applied)
         }
-    });
-    let jobs = applied.buffered(APPLY_AT_ONCE).collect().await;
-    reply(json(&wire::Applied { jobs })?)
+    };
+    let mut applied: Vec<_> = stream::iter(ahead).map(apply).buffer_unordered(APPLY_AT_ONCE).collect().await;
+    for place in behind {
+        applied.push(apply(place).await);
+    }
+    applied.sort_by_key(|(place, _)| *place);
+    reply(json(&wire::Applied { jobs: applied.into_iter().map(|(_, applied)| applied).collect() })?)
 }
 
 async fn apply_one(app: &App, identity: &Identity, job: Value, on_conflict: wire::OnConflict) -> Result<wire::AddedJob, ApiError> {
@@ -188,7 +196,9 @@ pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Ident
 pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params) -> Reply {
     params.finish()?;
     let job = app.scheduler.job(&JobKey { tenant: identity.tenant, id }).await?;
-    answer_job(job)
+    let waits_for = app.scheduler.waits_for(&job).await?.into_iter().map(|w| wire::WaitsFor { job: w.job, exists: w.exists, ended: w.ended });
+    let revision = job.revision;
+    reply(json(&wire::Job { waits_for: waits_for.collect(), ..wire::Job::from(job) })?.etag(revision))
 }
 
 fn answer_job(job: crate::job::Job) -> Reply {

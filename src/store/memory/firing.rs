@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::State;
 use crate::job::RunState;
-use crate::store::{Fenced, FiringCommit, FiringStep, LeasedJob, Owner, UNFINISHED_MAX, Unfinished};
+use crate::store::{ENDS_MAX, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, UNFINISHED_MAX, Unfinished};
 
 impl State {
     pub(super) fn lease_due(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Vec<LeasedJob> {
@@ -23,13 +23,14 @@ impl State {
                 lease: held.lease,
                 unfinished: runs.into_iter().flatten().take(UNFINISHED_MAX).map(|id| Unfinished { run: *id, running: running(id) }).collect(),
                 unfinished_count: runs.map_or(0, |runs| runs.len() as u64),
+                ends: self.arrived(&key).take(ENDS_MAX).collect(),
             });
         }
         leased
     }
 
     pub(super) fn commit_firing(&mut self, firing: FiringCommit) -> Fenced {
-        let FiringCommit { job: key, token, steps, cancel, cancel_reason, next_fire, wake_at, state, pause, now } = firing;
+        let FiringCommit { job: key, token, steps, cancel, cancel_reason, consumed, ends_seen, next_fire, wake_at, state, pause, now } = firing;
         let held = self.jobs.get(&key).and_then(|stored| stored.held.as_ref());
         if held.is_none_or(|held| held.lease.token != token) {
             return Fenced::LeaseLost;
@@ -54,6 +55,8 @@ impl State {
             let job = &mut stored.job;
             (job.next_fire, job.wake_at, job.state, job.pause) = (next_fire, wake_at, state, pause);
         });
+        self.settle_ends(&key, &consumed, ends_seen);
+        self.wake_for_ends(&key);
         Fenced::Done
     }
 

@@ -14,6 +14,7 @@ impl State {
                 if let Some(at) = job.wake_at {
                     self.due.insert((at, key.clone()));
                 }
+                self.follow(&key, None, Some(&job.spec.trigger));
                 self.jobs.insert(key, StoredJob { job: job.clone(), held: None, last_skip: None });
                 Ok(job)
             }
@@ -21,8 +22,7 @@ impl State {
             (Some(stored), OnConflict::Keep) => Ok(stored.job.clone()),
             (Some(stored), OnConflict::Replace) => {
                 let job = apply::replace(&stored.job, job);
-                self.put_job(job.clone());
-                Ok(job)
+                Ok(self.put_job(job))
             }
         }
     }
@@ -44,24 +44,32 @@ impl State {
         if let Some(skip) = skipped {
             self.record_skip(&key, skip);
         }
-        self.put_job(job.clone());
-        Ok(job)
+        Ok(self.put_job(job))
     }
 
-    /// Sets a job that exists; whoever had leased it will find that out.
-    fn put_job(&mut self, job: Job) {
+    /// Sets a job that exists; whoever had leased it will find that out. Returns what is now stored.
+    fn put_job(&mut self, job: Job) -> Job {
         let key = job.key.clone();
+        if let Some(former) = self.jobs.get(&key).map(|stored| stored.job.spec.trigger.clone()).filter(|former| *former != job.spec.trigger) {
+            self.drop_ends(&key, apply::TRIGGER_CHANGED, job.updated_at);
+            self.follow(&key, Some(&former), Some(&job.spec.trigger));
+        }
         self.change_job(&key, |stored| {
-            stored.job = job;
+            stored.job = job.clone();
             stored.held = None;
         });
+        self.wake_for_ends(&key);
+        self.jobs.get(&key).map_or(job, |stored| stored.job.clone())
     }
 
     pub(super) fn remove_job(&mut self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
         if let Some(at) = self.stored_job(key)?.job.wake_at {
             self.due.remove(&(at, key.clone()));
         }
-        self.jobs.remove(key);
+        self.drop_ends(key, apply::JOB_GONE, now);
+        if let Some(stored) = self.jobs.remove(key) {
+            self.follow(key, Some(&stored.job.spec.trigger), None);
+        }
         let unfinished = self.unfinished.get(key).into_iter().flatten().copied();
         let waiting: Vec<RunId> = unfinished.filter(|id| self.runs.get(id).is_some_and(|stored| stored.run.state != RunState::Running)).collect();
         for &id in &waiting {

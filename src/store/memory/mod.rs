@@ -6,6 +6,7 @@
 
 mod calendars;
 mod components;
+mod ends;
 mod firing;
 mod history;
 mod jobs;
@@ -18,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, UpstreamEnd, Version};
 
 use super::{
     AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page, PageRequest,
@@ -49,6 +50,10 @@ struct State {
     running: BTreeMap<JobKey, u32>,
     /// Runs that wait, in the order in which they are claimed.
     waiting: BTreeSet<(Reverse<i32>, Timestamp, RunId)>,
+    /// The jobs that follow a job, also one that is gone or was never there.
+    downstream: BTreeMap<JobKey, BTreeSet<JobKey>>,
+    /// What has come in for jobs that follow others, by number.
+    ends: BTreeMap<JobKey, BTreeMap<u64, ends::Arrived>>,
     /// How many records there have been: a number is not given twice, or a job would take another's record for its own.
     records: u64,
     skipped: BTreeMap<u64, (JobKey, Skipped)>,
@@ -130,8 +135,12 @@ impl State {
     fn change_run(&mut self, id: RunId, change: impl FnOnce(&mut StoredRun)) {
         let Some(mut stored) = self.runs.remove(&id) else { return };
         self.unindex(&stored.run);
+        let before = stored.run.state;
         change(&mut stored);
         self.index(&stored.run);
+        if before != RunState::Ended {
+            self.tell_downstream(&stored.run);
+        }
         self.runs.insert(id, stored);
     }
 
@@ -261,6 +270,10 @@ impl Store for Memory {
 
     async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
         self.state().remove_job(key, now)
+    }
+
+    async fn arrived_ends(&self, key: &JobKey) -> Result<Vec<UpstreamEnd>, StoreError> {
+        Ok(self.state().arrived(key).map(|arrived| arrived.end).collect())
     }
 
     async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError> {

@@ -101,6 +101,7 @@ impl State {
                 stored.held = None;
             }
         });
+        self.wake_for_ends(&key);
         Fenced::Done
     }
 

@@ -23,6 +23,8 @@ const INVARIANTS: &[&str] = &[
     "SELECT 'job ' || name || ' was removed, but its definition is there' FROM job JOIN job_spec ON job_spec.job = job.id WHERE removed = 1",
     "SELECT 'job ' || name || ' has a next firing that nothing looks for' FROM job WHERE state = 0 AND removed = 0 AND pause IS NULL \
      AND next_fire IS NOT NULL AND wake_at IS NULL",
+    "SELECT 'job ' || name || ' has an end of an upstream run that nothing looks for' FROM job WHERE removed = 0 AND wake_at IS NULL \
+     AND EXISTS (SELECT 1 FROM arrived_end WHERE job = job.id AND seen = 0)",
     "SELECT 'job ' || name || ' says ' || ended || ' ended runs, but there are ' || n FROM job, \
      (SELECT job AS id, sum(state = 3) AS n FROM run GROUP BY job) AS counted WHERE counted.id = job.id AND ended <> n",
     "SELECT 'job ' || job.name || ' was removed, but run ' || hex(run.id) || ' waits' FROM run JOIN job ON job.id = run.job WHERE removed = 1 AND turn IS NOT NULL",

@@ -23,7 +23,8 @@ impl Writer {
             let lease = held.lease;
             live.set_lease(id, Some(held));
             let (unfinished, unfinished_count) = self.unfinished(id)?;
-            leased.push(LeasedJob { job, lease, unfinished, unfinished_count });
+            let ends = if job.spec.trigger.is_after() { self.arrived(id)? } else { Vec::new() };
+            leased.push(LeasedJob { job, lease, unfinished, unfinished_count, ends });
         }
         Ok(leased)
     }
@@ -100,6 +101,9 @@ impl Writer {
         (job.next_fire, job.wake_at) = (firing.next_fire, firing.wake_at);
         job.state.clone_from(&firing.state);
         job.pause.clone_from(&firing.pause);
+        if job.spec.trigger.is_after() {
+            self.settle_ends(id, &firing.consumed, firing.ends_seen)?;
+        }
         Ok(Fenced::Done)
     }
 

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use rusqlite::params;
 use rusqlite::types::Value;
 
-use super::calendars;
 use super::rows::{self, At, Code, Count, JOB, JobRow, Json, SKIP, Text, at};
 use super::writer::{Db, Done, Writer};
+use super::{calendars, ends};
 use crate::job::{Job, JobId, JobKey, RunId, Skipped};
 use crate::store::{JobFilter, OnConflict, Page, PageRequest, StoreError, apply};
 
@@ -42,6 +42,7 @@ impl Writer {
             db.execute("INSERT INTO job_spec (job, spec) VALUES (?, ?)", params![id, Json(&job.spec)])?;
             insert_labels(db, tenant, id, job)?;
             calendars::index(db, tenant, id, job)?;
+            ends::index(db, tenant, id, job)?;
             live.tally.jobs += 1;
             return Ok(job.clone());
         }
@@ -51,8 +52,7 @@ impl Writer {
             (Some(id), OnConflict::Replace) => {
                 let stored = self.stored_job(id, &job.key)?;
                 let job = apply::replace(&stored.job, job.clone());
-                self.put_job(id, job.clone(), true)?;
-                Ok(job)
+                self.put_job(id, job, true)
             }
             // A former job of this id left history behind, which the new one takes over.
             (None, _) => {
@@ -60,8 +60,7 @@ impl Writer {
                 let id = db.query_opt(sql, (tenant, job.key.id.as_str()), |row| row.get(0))?.ok_or_else(|| not_found(&job.key))?;
                 db.execute("INSERT INTO job_spec (job, spec) VALUES (?, '')", [id])?;
                 live.tally.jobs += 1;
-                self.put_job(id, job.clone(), true)?;
-                Ok(job.clone())
+                self.put_job(id, job.clone(), true)
             }
         }
     }
@@ -78,12 +77,14 @@ impl Writer {
             self.record_skip(id, &job.key, skip)?;
         }
         // A definition that cannot be read is not overwritten with what stands for it.
-        self.put_job(id, new.clone(), job.spec != seen.spec)?;
-        Ok(new)
+        self.put_job(id, new, job.spec != seen.spec)
     }
 
-    /// Sets a job that exists; whoever had leased it will find that out.
-    fn put_job(&mut self, id: i64, job: Job, spec_changed: bool) -> Done<()> {
+    /// Sets a job that exists; whoever had leased it will find that out. Returns what is now stored.
+    fn put_job(&mut self, id: i64, job: Job, spec_changed: bool) -> Done<Job> {
+        if spec_changed && self.stored_job(id, &job.key)?.job.spec.trigger != job.spec.trigger {
+            self.drop_ends(id, &job.key, apply::TRIGGER_CHANGED, job.updated_at)?;
+        }
         let Self { db, live } = self;
         let (state, reason) = rows::job_state(&job.state);
         db.execute(
@@ -116,16 +117,20 @@ impl Writer {
             let tenant = live.tenant(db, &job.key.tenant)?;
             insert_labels(db, tenant, id, &job)?;
             calendars::index(db, tenant, id, &job)?;
+            ends::index(db, tenant, id, &job)?;
         }
         live.set_lease(id, None);
         live.forget_job(id);
-        self.give_turns(id, u32::MAX)
+        self.give_turns(id, u32::MAX)?;
+        self.wake_for_ends(id)?;
+        Ok(self.stored_job(id, &job.key)?.job.clone())
     }
 
     pub(super) fn remove_job(&mut self, key: &JobKey, now: Timestamp) -> Done<Vec<RunId>> {
         let id = self.live.find_job(&self.db, key)?.ok_or_else(|| not_found(key))?;
         let sql = "SELECT id FROM run WHERE job = ? AND state <> 3 AND state <> 1 ORDER BY id";
         let waiting: Vec<RunId> = self.db.query_all(sql, [id], |row| row.get(0))?;
+        self.drop_ends(id, key, apply::JOB_GONE, now)?;
         let Self { db, live } = self;
         live.set_lease(id, None);
         live.forget_job(id);
@@ -133,6 +138,7 @@ impl Writer {
         db.execute("DELETE FROM job_spec WHERE job = ?", [id])?;
         db.execute("DELETE FROM job_label WHERE job = ?", [id])?;
         db.execute("DELETE FROM job_calendar WHERE job = ?", [id])?;
+        db.execute("DELETE FROM job_after WHERE job = ?", [id])?;
         db.execute("UPDATE job SET removed = 1, wake_at = NULL, last_skip = NULL WHERE id = ?", [id])?;
         for &run in &waiting {
             self.end_waiting(id, &key.tenant, run, apply::JOB_REMOVED, now)?;

@@ -12,6 +12,7 @@
 mod calendars;
 mod check;
 mod components;
+mod ends;
 mod firing;
 mod history;
 mod jobs;
@@ -38,7 +39,7 @@ use super::{
     AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, LeasedJob, OnConflict, Owner, Page, PageRequest, Pushed,
     Renewed, Retention, RunFilter, Store, StoreCounts, StoreError,
 };
-use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, Skipped, TenantId, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, Skipped, TenantId, UpstreamEnd, Version};
 
 /// Bounds of a SQLite store.
 #[derive(Clone, Debug)]
@@ -240,6 +241,11 @@ impl Store for Sqlite {
     async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
         let key = key.clone();
         self.write(move |w| w.remove_job(&key, now)).await
+    }
+
+    async fn arrived_ends(&self, key: &JobKey) -> Result<Vec<UpstreamEnd>, StoreError> {
+        let key = key.clone();
+        self.read(move |db| db.arrived_ends(&key)).await
     }
 
     async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError> {

@@ -95,6 +95,10 @@ impl Coded for RunState {
     const ALL: &'static [Self] = &[Self::Queued, Self::Running, Self::WaitingRetry, Self::Ended];
 }
 
+impl Coded for Cause {
+    const ALL: &'static [Self] = &[Self::Scheduled, Self::OnDemand, Self::After];
+}
+
 impl Coded for Outcome {
     const ALL: &'static [Self] = &Outcome::ALL;
 }
@@ -211,10 +215,10 @@ pub(super) fn job_state(state: &JobState) -> (i64, Option<&str>) {
 }
 
 /// The columns that `read_run` reads, in its order.
-pub(super) const RUN: &str = "run.id, run.scheduled_at, run.firing, run.start_at, run.start_deadline, run.priority, run.state, run.component, run.args, \
-     run.attempt, run.lost, run.created_at, run.started_at, run.ended_at, run.outcome, run.cancel, run.error";
+pub(super) const RUN: &str = "run.id, run.scheduled_at, run.cause, run.start_at, run.start_deadline, run.priority, run.state, run.component, run.args, \
+     run.attempt, run.lost, run.created_at, run.started_at, run.ended_at, run.outcome, run.cancel, run.error, run.upstream";
 /// How many they are.
-pub(super) const RUN_COLUMNS: usize = 17;
+pub(super) const RUN_COLUMNS: usize = 18;
 
 /// A run without its receipt, which is its last attempt's.
 pub(super) fn read_run(row: &Row<'_>, job: JobKey) -> rusqlite::Result<Run> {
@@ -222,7 +226,8 @@ pub(super) fn read_run(row: &Row<'_>, job: JobKey) -> rusqlite::Result<Run> {
         id: row.get(0)?,
         job,
         scheduled_at: row.get::<_, At>(1)?.0,
-        cause: if row.get::<_, Option<i64>>(2)?.is_some() { Cause::Scheduled } else { Cause::OnDemand },
+        cause: row.get::<_, Code<_>>(2)?.0,
+        upstream: row.get::<_, Option<Json<_>>>(17)?.map(|upstream| upstream.0).unwrap_or_default(),
         start_at: row.get::<_, At>(3)?.0,
         start_deadline: row.get::<_, Option<At>>(4)?.map(|t| t.0),
         priority: row.get(5)?,

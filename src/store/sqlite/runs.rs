@@ -47,14 +47,16 @@ impl Writer {
         let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
         let held_back = run.start_at <= run.created_at && self.room(job)? == 0;
         let inserted = self.db.execute(
-            "INSERT INTO run (tenant, id, job, scheduled_at, firing, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             params![
                 tenant,
                 run.id,
                 job,
                 At(run.scheduled_at),
-                (run.cause == Cause::Scheduled).then_some(1),
+                Code(run.cause),
+                run.cause.is_of_instant().then_some(1),
+                (run.cause == Cause::After).then_some(Json(&run.upstream)),
                 At(run.start_at),
                 at(run.start_deadline),
                 run.priority,
@@ -273,14 +275,14 @@ impl Writer {
             let job_exists = self.live.job(&self.db, job)?.is_some();
             apply::settle(&mut run, attempt.as_ref(), settled, job_exists, *now);
             self.put_run(&run, tenant, None)?;
-            self.remember(job, &run, pause_job.as_ref())?;
+            self.remember(tenant, job, &run, pause_job.as_ref())?;
         }
         self.give_turns(job, 1)?;
         Ok(Fenced::Done)
     }
 
     /// What a job keeps of an attempt of its that ended.
-    fn remember(&mut self, id: i64, run: &Run, pause: Option<&Pause>) -> Done<()> {
+    fn remember(&mut self, tenant: i64, id: i64, run: &Run, pause: Option<&Pause>) -> Done<()> {
         let Self { db, live } = self;
         if run.state == RunState::Ended {
             let job = live.job(db, id)?.map(|row| {
@@ -293,13 +295,16 @@ impl Writer {
                 None => db.query_opt(ONE_MORE_ENDED, [id], ended)?,
             };
             live.count_ended(id, ended);
+            self.tell_downstream(tenant, run)?;
         }
+        let Self { db, live } = self;
         let Some(row) = live.job(db, id)? else { return Ok(()) };
         if let Some(pause) = pause
             && apply::pause(&mut row.job, pause.clone())
         {
             db.execute("UPDATE job SET pause = ?, wake_at = ? WHERE id = ?", params![Json(pause), at(row.job.wake_at), id])?;
             live.set_lease(id, None);
+            self.wake_for_ends(id)?;
         }
         Ok(())
     }
@@ -365,7 +370,7 @@ impl Writer {
                 None => {
                     apply::lose(&mut running.run, now);
                     self.put_run(&running.run, running.tenant, None)?;
-                    self.remember(running.job, &running.run, None)?;
+                    self.remember(running.tenant, running.job, &running.run, None)?;
                 }
             }
         }
@@ -421,6 +426,7 @@ impl Writer {
         self.put_run(&run, number, None)?;
         let ended = self.db.query_opt(ONE_MORE_ENDED, [job], ended)?;
         self.live.count_ended(job, ended);
+        self.tell_downstream(number, &run)?;
         self.give_turns(job, 1)
     }
 

@@ -58,6 +58,7 @@ impl TriggerSpec {
             Self::Calendar(spec) => calendar(&spec),
             Self::Any(spec) => any(spec, salt),
             Self::All(spec) => all(spec, salt),
+            Self::After(spec) => Ok(Trigger { kind: Kind::After(Arc::new(spec)), start: None, end: None, zone: Zone::utc() }),
             Self::Manual => Ok(Trigger { kind: Kind::Manual, start: None, end: None, zone: Zone::utc() }),
         }
     }

@@ -8,6 +8,7 @@
 //! { calendar = { months = 1, time = "09:00" }, timezone, dst_gap, start = "2026-01-31", end }
 //! { any = [ … ], start, end }
 //! { all = [ … ], tolerance = "1s", start, end }
+//! { after = ["load", "clean"], on = ["succeeded"], join = "all" | "any" }
 //! "manual"
 //! ```
 //! What is kept is what was written, so that a definition that is added again can be compared with the stored one; its
@@ -34,6 +35,7 @@ pub enum TriggerSpec {
     Calendar(CalendarSpec),
     Any(AnySpec),
     All(AllSpec),
+    After(AfterSpec),
     /// Never by itself.
     Manual,
 }
@@ -208,11 +210,72 @@ pub struct AllSpec {
     pub end: Option<String>,
 }
 
+/// When runs of other jobs end. It names no instants of its own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AfterSpec {
+    /// The upstream jobs, by id.
+    pub after: Vec<String>,
+    /// The outcomes that count.
+    #[serde(skip_serializing_if = "AfterSpec::is_default_on")]
+    pub on: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub join: Join,
+}
+
+/// How the ends of several upstream jobs make a firing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Join {
+    /// One when each of them has ended since the last.
+    #[default]
+    All,
+    /// One for each end.
+    Any,
+}
+
+impl AfterSpec {
+    pub(super) fn default_on() -> Vec<String> {
+        vec!["succeeded".to_owned()]
+    }
+
+    fn is_default_on(on: &[String]) -> bool {
+        on == Self::default_on()
+    }
+
+    /// In words: `after load and clean succeeded`, `after load ended as failed or timeout`.
+    pub(in crate::trigger) fn describe(&self) -> String {
+        let list = |words: &[String], last: &str| match words {
+            [.., a, b] => {
+                let before: String = words[..words.len() - 2].iter().map(|word| format!("{word}, ")).collect();
+                format!("{before}{a} {last} {b}")
+            }
+            words => words.concat(),
+        };
+        let jobs = list(&self.after, if self.join == Join::All { "and" } else { "or" });
+        match Self::is_default_on(&self.on) {
+            true => format!("after {jobs} succeeded"),
+            false => format!("after {jobs} ended as {}", list(&self.on, "or")),
+        }
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
 impl TriggerSpec {
+    /// The jobs whose runs' ends fire it; none where it fires by time, or never.
+    pub fn upstream(&self) -> &[String] {
+        match self {
+            Self::After(spec) => &spec.after,
+            _ => &[],
+        }
+    }
+
+    pub fn is_after(&self) -> bool {
+        matches!(self, Self::After(_))
+    }
+
     pub fn cron(expression: &str, timezone: Option<&str>) -> Self {
         Self::Cron(CronSpec { cron: expression.to_owned(), timezone: timezone.map(str::to_owned), ..CronSpec::default() })
     }
@@ -244,7 +307,7 @@ impl TriggerSpec {
             Self::Calendar(spec) => Self::Calendar(spec.anchored(anchor)),
             Self::Any(spec) => Self::Any(AnySpec { any: all(spec.any), ..spec }),
             Self::All(spec) => Self::All(AllSpec { all: all(spec.all), ..spec }),
-            Self::At(_) | Self::Cron(_) | Self::Fields(_) | Self::Manual => self,
+            Self::At(_) | Self::Cron(_) | Self::Fields(_) | Self::After(_) | Self::Manual => self,
         }
     }
 
@@ -253,7 +316,7 @@ impl TriggerSpec {
         match self {
             Self::Every(spec) => parse_duration(&spec.every).ok(),
             Self::Any(AnySpec { any: members, .. }) | Self::All(AllSpec { all: members, .. }) => members.iter().filter_map(Self::shortest_interval).min(),
-            Self::At(_) | Self::Cron(_) | Self::Fields(_) | Self::Calendar(_) | Self::Manual => None,
+            Self::At(_) | Self::Cron(_) | Self::Fields(_) | Self::Calendar(_) | Self::After(_) | Self::Manual => None,
         }
     }
 }
@@ -292,6 +355,7 @@ impl Serialize for TriggerSpec {
             Self::Calendar(spec) => spec.serialize(s),
             Self::Any(spec) => spec.serialize(s),
             Self::All(spec) => spec.serialize(s),
+            Self::After(spec) => spec.serialize(s),
             Self::Manual => s.serialize_str("manual"),
         }
     }
@@ -326,6 +390,7 @@ mod tests {
             r#"{"calendar":{"months":1,"time":"09:00","day":"last"},"timezone":"Europe/Berlin","start":"2026-01-31"}"#,
             r#"{"any":[{"every":"1h"},{"cron":"@daily"}],"end":"2027-01-01T00:00:00Z"}"#,
             r#"{"all":[{"cron":"0 9 * * *"},{"any":[{"cron":"0 9 13 * *"}]}],"tolerance":"1s"}"#,
+            r#"{"after":["load","clean"],"on":["failed","timeout"],"join":"any"}"#,
             r#""manual""#,
         ] {
             let spec: TriggerSpec = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
@@ -339,6 +404,7 @@ mod tests {
         let same = |a, b| assert_eq!(TriggerSpec::from_json(a), TriggerSpec::from_json(b));
         same(r#"{"cron":"@daily"}"#, r#"{"cron":"@daily","dialect":"unix","dst_gap":"run","end":null}"#);
         same(r#""manual""#, r#"{"manual":true}"#);
+        same(r#"{"after":["load"]}"#, r#"{"after":["load"],"on":["succeeded"],"join":"all"}"#);
         same(r#"{"fields":{"hour":3}}"#, r#"{"fields":{"hour":"3"}}"#);
         same(r#"{"calendar":{"days":1}}"#, r#"{"calendar":{"days":1,"months":0}}"#);
     }
@@ -374,6 +440,12 @@ mod tests {
             (r#"{"any":{"every":"1s"}}"#, "any must be a list of triggers"),
             (r#"{"all":[{"evry":"1s"}]}"#, "the trigger does not say which one it is"),
             (r#"{"all":["manual",{"every":"1s"}]}"#, "manual never fires by itself"),
+            (r#"{"any":[{"after":["load"]},{"every":"1s"}]}"#, "after fires when runs end"),
+            (r#"{"after":"load"}"#, "after must be a list of strings, not \"load\""),
+            (r#"{"after":[]}"#, "after names no job"),
+            (r#"{"after":["load","load"]}"#, "after names \"load\" twice"),
+            (r#"{"after":["load"],"on":[]}"#, "on of a trigger with after names no outcome"),
+            (r#"{"after":["load"],"join":"both"}"#, "join of a trigger with after must be \"all\" or \"any\", not \"both\""),
             (r#"{"any":[{"every":"1s"}],"tolerance":"1s"}"#, "\"tolerance\" is not a field of a trigger with any"),
             (r#"{"fields":{"hours":3}}"#, "\"hours\" is not one of fields"),
             (r#"{"fields":{"hour":-3}}"#, "hour of fields must be a string or a whole number, not -3"),
@@ -423,6 +495,19 @@ mod tests {
             assert_eq!(compile(json).expect_err(json).code, code, "{json}");
         }
         assert!(compile(r#"{"every":"100ms"}"#).is_ok());
+    }
+
+    #[test]
+    fn what_follows_other_jobs_names_no_instant_and_is_told_in_words() {
+        for (json, words) in [
+            (r#"{"after":["a"]}"#, "after a succeeded"),
+            (r#"{"after":["a","b","c"]}"#, "after a, b and c succeeded"),
+            (r#"{"after":["a","b"],"join":"any","on":["failed","timeout"]}"#, "after a or b ended as failed or timeout"),
+        ] {
+            let trigger = compile(json).unwrap();
+            assert_eq!(trigger.describe(), words);
+            assert_eq!((trigger.next_after(Timestamp::MIN), trigger.last_at_or_before(Timestamp::MAX)), (None, None));
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! From JSON (and TOML, which comes the same way) to a `TriggerSpec`: which trigger it is, and that it has no field that
 //! this trigger does not know. What the fields say is read when it is compiled.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, EverySpec, FieldsSpec, NamedFields, Period, TriggerSpec};
+use super::{AfterSpec, AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, EverySpec, FieldsSpec, NamedFields, Period, TriggerSpec};
 use crate::trigger::TriggerError;
 use crate::trigger::zone::nearest_of;
 
@@ -12,7 +13,7 @@ use crate::trigger::zone::nearest_of;
 const JSON_BYTES_MAX: usize = 64 << 10;
 
 /// The key that says which trigger it is, and the fields that go with it.
-const KINDS: [(&str, &[&str]); 8] = [
+const KINDS: [(&str, &[&str]); 9] = [
     ("at", &["timezone"]),
     ("every", &["timezone", "start", "end", "first"]),
     ("cron", &["timezone", "dialect", "dst_gap", "start", "end"]),
@@ -20,8 +21,12 @@ const KINDS: [(&str, &[&str]); 8] = [
     ("calendar", &["timezone", "dst_gap", "start", "end"]),
     ("any", &["timezone", "start", "end"]),
     ("all", &["tolerance", "timezone", "start", "end"]),
+    ("after", &["on", "join"]),
     ("manual", &[]),
 ];
+
+/// The most upstream jobs that one trigger names.
+const UPSTREAM_MAX: usize = 20;
 
 const DST_GAP: &str = "\"run\" or \"skip\"";
 
@@ -123,11 +128,32 @@ fn object(fields: &Map<String, Value>) -> Result<TriggerSpec, TriggerError> {
             start: object.text("start")?,
             end: object.text("end")?,
         })),
+        "after" => after(&object),
         _ => match &fields["manual"] {
             Value::Bool(true) => Ok(TriggerSpec::Manual),
             other => Err(object.wrong("manual", "true", other)),
         },
     }
+}
+
+fn after(object: &Object<'_>) -> Result<TriggerSpec, TriggerError> {
+    let after = object.texts("after")?.unwrap_or_default();
+    let on = object.texts("on")?.unwrap_or_else(AfterSpec::default_on);
+    if after.is_empty() {
+        return Err(refuse("after names no job").hint("for example { after = [\"load\"] }"));
+    }
+    if after.len() > UPSTREAM_MAX {
+        return Err(
+            refuse(format!("after names {} jobs, more than the {UPSTREAM_MAX} that it may", after.len())).hint("chain them: a job between can gather some")
+        );
+    }
+    if let Some((_, twice)) = after.iter().enumerate().find(|(i, name)| after[..*i].contains(name)) {
+        return Err(refuse(format!("after names {:?} twice", shorten(twice))));
+    }
+    if on.is_empty() {
+        return Err(refuse("on of a trigger with after names no outcome").hint("leave it out for \"succeeded\""));
+    }
+    Ok(TriggerSpec::After(AfterSpec { after, on, join: object.one_of("join", "\"all\" or \"any\"")?.unwrap_or_default() }))
 }
 
 fn named_fields(object: &Object<'_>) -> Result<NamedFields, TriggerError> {
@@ -192,10 +218,11 @@ impl<'a> Object<'a> {
         let list = &self.fields[self.kind];
         let members: Vec<TriggerSpec> =
             list.as_array().ok_or_else(|| self.wrong(self.kind, "a list of triggers", list))?.iter().map(value).collect::<Result<_, _>>()?;
-        match members.iter().find(|member| **member == TriggerSpec::Manual) {
-            Some(_) => {
+        match members.iter().find(|member| matches!(member, TriggerSpec::Manual | TriggerSpec::After(_))) {
+            Some(TriggerSpec::Manual) => {
                 Err(refuse(format!("manual never fires by itself, so {} cannot join it", self.kind)).hint("leave it out: any job can be triggered by hand"))
             }
+            Some(_) => Err(refuse(format!("after fires when runs end, not at instants, so {} cannot join it", self.kind)).hint("make it a job of its own")),
             None if members.is_empty() => Err(refuse(format!("{} has no members", self.kind))),
             None => Ok(members),
         }
@@ -214,6 +241,13 @@ impl<'a> Object<'a> {
                 Ok(map.get(TOML_DATETIME).and_then(Value::as_str).map(str::to_owned))
             }
             Some(other) => Err(self.wrong(field, "a string", other)),
+        }
+    }
+
+    fn texts(&self, field: &str) -> Result<Option<Vec<String>>, TriggerError> {
+        match self.fields.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => Vec::deserialize(value).map(Some).map_err(|_| self.wrong(field, "a list of strings", value)),
         }
     }
 

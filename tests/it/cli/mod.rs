@@ -6,6 +6,7 @@ mod crash;
 mod dev;
 mod doctor;
 mod flow;
+mod follow;
 mod help;
 mod next;
 mod run;

@@ -78,7 +78,8 @@ enum Step {
     Update(u64, Box<Job>, Option<Skipped>),
     Remove(u64),
     Lease(u64, usize),
-    Commit(usize, Vec<FiringStep>, Option<Timestamp>, Option<u64>),
+    /// The last number tells how many of the ends that the job was leased with are consumed.
+    Commit(usize, Vec<FiringStep>, Option<Timestamp>, Option<u64>, usize),
     AddRun(Box<Run>),
     Claim(u64, usize),
     Renew(u64, Vec<usize>),
@@ -119,7 +120,8 @@ impl Plan {
             13..17 => Step::Look(self.random.below(JOBS)),
             17..22 => {
                 let skip = self.random.one_in(3).then(|| self.skip());
-                Step::Update(self.random.below(JOBS), Box::new(self.job()), skip)
+                let job = self.job();
+                Step::Update(if job.spec.trigger.is_after() { 3 } else { self.random.below(JOBS) }, Box::new(job), skip)
             }
             22..24 => Step::Remove(self.random.below(JOBS)),
             24..36 => Step::Lease(self.random.below(2), 1 + self.random.below(4) as usize),
@@ -127,7 +129,7 @@ impl Plan {
                 let steps = (0..self.random.below(4)).map(|_| self.step()).collect();
                 let wake_at = (!self.random.one_in(5)).then(|| self.unique(30));
                 let cancel = self.random.one_in(4).then(|| self.random.below(50));
-                Step::Commit(self.random.below(50) as usize, steps, wake_at, cancel)
+                Step::Commit(self.random.below(50) as usize, steps, wake_at, cancel, self.random.below(4) as usize)
             }
             48..60 => Step::AddRun(Box::new(self.run())),
             60..74 => Step::Claim(self.random.below(2), 1 + self.random.below(4) as usize),
@@ -156,6 +158,8 @@ impl Plan {
 
     fn job(&mut self) -> Job {
         let (id, most, team) = (self.random.below(JOBS), self.random.below(4), self.random.below(2));
+        // One job alone follows others: two would be woken at the same instant, and order among equals is nobody's promise.
+        let (follows, upstream) = (id == 3 && !self.random.one_in(3), self.random.below(JOBS));
         let component = ["reports", "reports@1", "other"][self.random.below(3) as usize];
         let wake_at = (!self.random.one_in(6)).then(|| self.unique(20));
         let job = job_with(&format!("job-{id}"), |spec| {
@@ -163,6 +167,10 @@ impl Plan {
             spec.overlap = bellcage::job::Overlap::Allow;
             spec.max_running = u32::try_from(most).ok().filter(|&most| most > 0);
             spec.labels = [("team".to_owned(), team.to_string())].into();
+            if follows {
+                let upstream = [format!("job-{upstream}"), "job-9".to_owned()];
+                spec.trigger = serde_json::from_value(serde_json::json!({ "after": upstream })).unwrap();
+            }
         });
         Job { next_fire: wake_at, wake_at, created_at: self.now, updated_at: self.now, ..job }
     }
@@ -255,11 +263,12 @@ impl World {
             Step::Remove(n) => show(store.remove_job(&key(&format!("job-{n}")), now).await),
             Step::Lease(n, max) => {
                 let leased = store.lease_due(&who(&n), now, until, max).await.unwrap();
-                let answer: Vec<_> = leased.iter().map(|l| (l.job.clone(), l.lease.until, l.unfinished.clone(), l.unfinished_count)).collect();
+                let ends = |l: &LeasedJob| l.ends.iter().map(|e| e.end.clone()).collect::<Vec<_>>();
+                let answer: Vec<_> = leased.iter().map(|l| (l.job.clone(), l.lease.until, l.unfinished.clone(), l.unfinished_count, ends(l))).collect();
                 self.leased.extend(leased);
                 format!("{answer:?}")
             }
-            Step::Commit(n, steps, wake_at, cancel) => {
+            Step::Commit(n, steps, wake_at, cancel, consumed) => {
                 let Some(leased) = pick(&self.leased, n) else { return String::new() };
                 let of_job = |mut run: Box<Run>| {
                     run.job = leased.job.key.clone();
@@ -274,7 +283,9 @@ impl World {
                     .collect();
                 let runs = all_runs(store).await;
                 let cancel = cancel.and_then(|n| pick(&runs, n as usize)).map(|run| run.id).into_iter().collect();
-                let firing = FiringCommit { next_fire: wake_at, wake_at, now, cancel, ..commit(leased, steps, 0) };
+                let consumed = leased.ends.iter().take(consumed).map(|end| end.number).collect();
+                let ends_seen = leased.ends.last().map_or(0, |last| last.number);
+                let firing = FiringCommit { next_fire: wake_at, wake_at, now, cancel, consumed, ends_seen, ..commit(leased, steps, 0) };
                 show(store.commit_firings(vec![firing]).await)
             }
             Step::AddRun(run) => show(store.add_run(*run).await),
@@ -333,7 +344,7 @@ async fn visible(store: &dyn Store, now: Timestamp) -> Vec<String> {
     let tenant = TenantId::default();
     let mut lines = Vec::new();
     for job in store.jobs(&JobFilter::default(), first_page(1_000)).await.unwrap().items {
-        lines.push(format!("{job:?}"));
+        lines.push(format!("{job:?} {:?}", store.arrived_ends(&job.key).await.unwrap()));
     }
     let labelled = JobFilter { labels: vec![("team".to_owned(), "1".to_owned())], ..JobFilter::default() };
     let ids = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.key).collect::<Vec<JobKey>>();

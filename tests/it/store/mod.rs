@@ -4,6 +4,7 @@ mod calendars;
 mod claims;
 mod components;
 mod differ;
+mod ends;
 mod firing;
 mod history;
 mod jobs;
@@ -109,6 +110,7 @@ fn run(id: &str, scheduled: i64, n: u64) -> Run {
         id: RunId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()),
         job: key(id),
         cause: Cause::OnDemand,
+        upstream: Vec::new(),
         scheduled_at,
         start_at: scheduled_at,
         start_deadline: None,
@@ -145,6 +147,8 @@ fn commit(leased: &LeasedJob, steps: Vec<FiringStep>, next: i64) -> FiringCommit
         steps,
         cancel: Vec::new(),
         cancel_reason: None,
+        consumed: Vec::new(),
+        ends_seen: 0,
         next_fire: Some(at(next)),
         wake_at: Some(at(next)),
         state: JobState::Active,

@@ -264,8 +264,8 @@ fn the_schema_refuses_states_that_cannot_be() {
         "PRAGMA foreign_keys = OFF;
          INSERT INTO tenant VALUES (1, 'default');
          INSERT INTO job (id, tenant, name, revision, state, anchor, failures, created_at, updated_at, component, pin) VALUES (1, 1, 'a', 1, 0, 0, 0, 0, 0, 'c', '');
-         INSERT INTO run (tenant, id, job, scheduled_at, start_at, priority, state, turn, component, attempt, lost, created_at)
-         VALUES (1, zeroblob(16), 1, 0, 0, 0, 0, 1, 'c', 0, 0, 0);",
+         INSERT INTO run (tenant, id, job, scheduled_at, cause, start_at, priority, state, turn, component, attempt, lost, created_at)
+         VALUES (1, zeroblob(16), 1, 0, 1, 0, 0, 0, 1, 'c', 0, 0, 0);",
     )
     .unwrap();
     for wrong in [
@@ -279,6 +279,8 @@ fn the_schema_refuses_states_that_cannot_be() {
         "UPDATE run SET lost = 1",                                                        // more attempts lost than started
         "UPDATE run SET attempt = -1, lost = -1",
         "UPDATE run SET state = 4",
+        "UPDATE run SET cause = 0", // of a firing, and of no instant
+        "UPDATE run SET cause = 2", // after nothing
         "UPDATE run SET id = zeroblob(15)",
         "UPDATE run SET scheduled_at = 'today'",
         "UPDATE job SET revision = 0",

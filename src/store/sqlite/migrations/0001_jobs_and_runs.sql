@@ -107,12 +107,36 @@ CREATE TABLE job_calendar (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_calendar_job ON job_calendar (job);
 
+-- Which jobs follow which, by the name that the trigger says: the job of that name may be gone, or come later.
+CREATE TABLE job_after (
+    tenant    INTEGER NOT NULL REFERENCES tenant (id),
+    upstream  TEXT NOT NULL,
+    job       INTEGER NOT NULL REFERENCES job (id),
+    PRIMARY KEY (tenant, upstream, job)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_after_job ON job_after (job);
+
+-- Ends of upstream runs, in the jobs that follow them, until a firing has used them.
+CREATE TABLE arrived_end (
+    job       INTEGER NOT NULL REFERENCES job (id),
+    number    INTEGER NOT NULL CHECK (number >= 1),
+    upstream  TEXT NOT NULL,
+    run       BLOB NOT NULL CHECK (length(run) = 16),
+    outcome   INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 9),
+    ended_at  INTEGER NOT NULL,
+    -- A committed firing has looked at it. While there is one that none has, the job is due.
+    seen      INTEGER NOT NULL DEFAULT 0 CHECK (seen IN (0, 1)),
+    PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE run (
     tenant          INTEGER NOT NULL REFERENCES tenant (id),
     id              BLOB NOT NULL CHECK (length(id) = 16),
     job             INTEGER NOT NULL REFERENCES job (id),
     scheduled_at    INTEGER NOT NULL,
-    firing          INTEGER CHECK (firing = 1), -- 1 for the run of a firing, null on demand: nulls are never equal
+    cause           INTEGER NOT NULL CHECK (cause BETWEEN 0 AND 2), -- scheduled, on-demand, after
+    firing          INTEGER CHECK (firing = 1), -- 1 where an instant has one run at most, else null: nulls are never equal
+    upstream        TEXT,
     start_at        INTEGER NOT NULL,
     start_deadline  INTEGER,
     priority        INTEGER NOT NULL,
@@ -133,6 +157,8 @@ CREATE TABLE run (
     token           INTEGER CHECK (token >= 1),
     lease_until     INTEGER,
     PRIMARY KEY (tenant, id),
+    CHECK ((cause = 0) = (firing IS NOT NULL)),
+    CHECK ((cause = 2) = (upstream IS NOT NULL)),
     CHECK ((state = 3) = (outcome IS NOT NULL)),
     CHECK ((state = 3) = (ended_at IS NOT NULL)),
     CHECK ((state = 1) = (owner IS NOT NULL)),

@@ -1,0 +1,34 @@
+//! Jobs that follow jobs, from the command line.
+
+use crate::support::command::Place;
+
+const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/demo/hello.wasm");
+
+#[test]
+fn a_job_follows_two_others_and_every_command_says_so() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    // In a file, an upstream job may stand behind the one that follows it.
+    let file = "[job.both]\ncomponent = \"hello\"\ntrigger = { after = [\"x\", \"y\"] }\n\n\
+                [job.x]\ncomponent = \"hello\"\ntrigger = \"manual\"\n\n[job.y]\ncomponent = \"hello\"\ntrigger = \"manual\"\n";
+    std::fs::write(place.path("jobs.toml"), file).unwrap();
+    let applied = place.bellcage(&["job", "apply", "-f", "jobs.toml"]).ok();
+    assert!(applied.ends_with("3 applied, 0 refused\n"), "{applied}");
+    place.bellcage(&["trigger", "x", "--wait"]).ok();
+    let shown = place.bellcage(&["job", "show", "both"]).ok();
+    assert!(shown.contains("after x and y succeeded") && shown.contains("waits for   y\n"), "{shown}");
+    place.bellcage(&["trigger", "y", "--wait"]).ok();
+    let run = place.wait("a run that ended", || place.runs(&["--job", "both", "--outcome", "succeeded"]).pop());
+    assert_eq!((run["cause"].as_str(), run["upstream"][0]["job"].as_str(), run["upstream"][1]["job"].as_str()), (Some("after"), Some("x"), Some("y")));
+    let id = run["id"].as_str().unwrap();
+    let story = place.bellcage(&["explain", "run", id]).ok();
+    assert!(story.starts_with("Job both follows others: x ended as succeeded (run "), "{story}");
+    assert!(place.bellcage(&["runs", "show", id]).ok().contains("after: x succeeded in run "));
+
+    let refused = place.bellcage(&["job", "add", "x", "--component", "hello", "--after", "both", "--on-conflict", "replace"]);
+    refused.refused(2, "these jobs would follow each other for ever: x → both → x", "let one of them follow no other");
+    place.bellcage(&["job", "add", "z", "--component", "hello", "--after", "nobody"]).refused(2, "job \"z\" cannot follow job \"nobody\"", "add it first");
+    let added = place.bellcage(&["job", "add", "alarm", "--component", "hello", "--after", "x", "--after", "y", "--join", "any", "--on", "failed"]).ok();
+    assert_eq!(added, "added alarm: after x or y ended as failed\n");
+}
