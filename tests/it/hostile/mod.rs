@@ -3,6 +3,9 @@
 //! Every attempt of it has the same small limits, so that a breach is quick and a server of any size is shown.
 //! A file without a row, a row without a file, and a limit that no attack proves fail the tests.
 
+mod chance;
+mod uploads;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
