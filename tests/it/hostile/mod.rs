@@ -4,6 +4,7 @@
 //! A file without a row, a row without a file, and a limit that no attack proves fail the tests.
 
 mod chance;
+mod mixed;
 mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,138 @@
+//! The mixed run: the whole corpus in random order, 16 attacks at once, beside jobs that behave.
+//!
+//!     BELLCAGE_HOSTILE_RUNS=1000 cargo test --test it hostile::mixed
+//!
+//! 200 attacks where the variable is not set. Each run is in a process of its own, since it looks at what the process holds.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bellcage::executor::{AttemptRequest, Executor};
+use bellcage::job::Outcome;
+
+use super::chance::Chance;
+use super::{ATTACKS, Attack};
+use crate::support::{cage, wat};
+
+const AT_ONCE: usize = 16;
+const WELL_BEHAVED: usize = 4;
+/// Set in the process in which a run is alone.
+const ALONE: &str = "BELLCAGE_HOSTILE_ALONE";
+
+/// What a mixed run found wrong, and how many well-behaved attempts there were.
+struct Found {
+    faults: Vec<String>,
+    well_behaved: usize,
+}
+
+/// `count` attacks: the whole corpus in random order, again and again.
+fn shuffled(count: usize, chance: &mut Chance) -> Vec<&'static Attack> {
+    let mut order = Vec::new();
+    while order.len() < count {
+        let mut corpus: Vec<_> = ATTACKS.iter().collect();
+        while !corpus.is_empty() {
+            order.push(corpus.swap_remove(chance.below(corpus.len())));
+        }
+    }
+    order.truncate(count);
+    order
+}
+
+async fn mix(executor: Arc<dyn Executor>, attacks: Vec<&'static Attack>) -> Found {
+    let (queue, over) = (Arc::new(Mutex::new(attacks)), Arc::new(AtomicBool::new(false)));
+    let attackers: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(attack(executor.clone(), queue.clone()))).collect();
+    let probe = AttemptRequest { args: serde_json::json!(["count", "1000"]), ..cage::request(&cage::built_guest("probe")).await };
+    let tiny = cage::request(&wat::tiny()).await;
+    let behaved: Vec<_> = (0..WELL_BEHAVED).map(|n| tokio::spawn(behave(executor.clone(), [&probe, &tiny][n % 2].clone(), over.clone()))).collect();
+    let mut found = Found { faults: Vec::new(), well_behaved: 0 };
+    for attacker in attackers {
+        found.faults.extend(attacker.await.unwrap());
+    }
+    over.store(true, Ordering::Release);
+    for other in behaved {
+        let (count, faults) = other.await.unwrap();
+        found.well_behaved += count;
+        found.faults.extend(faults);
+    }
+    found
+}
+
+async fn attack(executor: Arc<dyn Executor>, queue: Arc<Mutex<Vec<&'static Attack>>>) -> Vec<String> {
+    let mut faults = Vec::new();
+    loop {
+        let Some(attack) = queue.lock().unwrap().pop() else { return faults };
+        faults.extend(attack.fault(&executor.run(attack.request().await).await));
+    }
+}
+
+/// One attempt after the other, at least one.
+async fn behave(executor: Arc<dyn Executor>, request: AttemptRequest, over: Arc<AtomicBool>) -> (usize, Vec<String>) {
+    let (mut count, mut faults) = (0, Vec::new());
+    while count == 0 || !over.load(Ordering::Acquire) {
+        let report = executor.run(request.clone()).await;
+        if report.outcome != Outcome::Succeeded {
+            faults.push(format!("a well-behaved attempt was {}: {:?}", report.outcome, report.error));
+        }
+        count += 1;
+    }
+    (count, faults)
+}
+
+/// What these processes hold in memory, in bytes: pages that are theirs alone or shared.
+fn resident(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has a VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") << 10
+    };
+    pids.iter().map(of).sum()
+}
+
+fn runs() -> usize {
+    std::env::var("BELLCAGE_HOSTILE_RUNS").map_or(200, |typed| typed.parse().expect("BELLCAGE_HOSTILE_RUNS is a number"))
+}
+
+async fn nobody_is_hurt(executor: Arc<dyn Executor>, pids: &[u32]) {
+    let mut chance = Chance::of(5);
+    // Until memory that is kept for the next attempt is there: several times the corpus, since it is kept by slot.
+    let warm = mix(executor.clone(), shuffled(3 * ATTACKS.len(), &mut chance)).await;
+    assert_eq!(warm.faults, [""; 0]);
+    let before = resident(pids);
+    let Found { faults, well_behaved } = mix(executor, shuffled(runs(), &mut chance)).await;
+    let after = resident(pids);
+    assert_eq!(faults, [""; 0]);
+    println!("{} attacks, {well_behaved} well-behaved attempts; resident {} KiB before, {} KiB after", runs(), before >> 10, after >> 10);
+    assert!(after <= before + before / 10, "{before} bytes were resident before the run, {after} after it");
+}
+
+/// Calls the test of this name again, in a process in which no other test runs. True in that process.
+fn is_alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().expect("this test's own program");
+    let ran = Command::new(program).args(["--exact", "--nocapture", &format!("hostile::mixed::{test}")]).env(ALONE, "1").output().expect("it starts again");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(said.contains("1 passed"), "{said}");
+    println!("{said}");
+    false
+}
+
+#[tokio::test]
+async fn in_the_pool_nobody_is_hurt_and_nothing_is_left() {
+    if is_alone("in_the_pool_nobody_is_hurt_and_nothing_is_left") {
+        nobody_is_hurt(Arc::new(cage::pool(AT_ONCE + WELL_BEHAVED)), &[std::process::id()]).await;
+    }
+}
+
+#[tokio::test]
+async fn in_worker_processes_nobody_is_hurt_and_nothing_is_left() {
+    if is_alone("in_worker_processes_nobody_is_hurt_and_nothing_is_left") {
+        let workers = Arc::new(cage::workers(AT_ONCE + WELL_BEHAVED));
+        let pids: Vec<_> = std::iter::once(std::process::id()).chain(workers.pids()).collect();
+        nobody_is_hurt(workers.clone(), &pids).await;
+        assert_eq!(pids[1..], workers.pids(), "no worker died of it");
+    }
+}
