@@ -380,8 +380,8 @@ impl Config {
 }
 
 fn has_zero(limits: &Limits) -> bool {
-    let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random } = limits;
-    timeout.is_zero() || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random].contains(&&0)
+    let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = limits;
+    timeout.is_zero() || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint].contains(&&0)
 }
 
 fn unknown(key: &str, origin: Origin) -> ConfigError {

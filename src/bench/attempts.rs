@@ -51,6 +51,7 @@ fn request(guest: &Guest) -> AttemptRequest {
     AttemptRequest {
         run: RunId(uuid::Uuid::now_v7()),
         attempt: 1,
+        job: "tiny".to_owned(),
         component: guest.artefact.clone(),
         entry: Entry::Main,
         args: serde_json::Value::Null,
@@ -59,6 +60,8 @@ fn request(guest: &Guest) -> AttemptRequest {
         stdin: Vec::new(),
         limits: Limits::default(),
         scheduled_at: Timestamp::UNIX_EPOCH,
+        scheduled_local: None,
+        checkpoint: None,
         due_at: None,
         isolation: Isolation::Shared,
     }

@@ -137,6 +137,7 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
     let request = AttemptRequest {
         run,
         attempt: 1,
+        job: request.program.clone(),
         component: artefact,
         entry: request.entry,
         args: request.args,
@@ -146,6 +147,8 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         limits: request.limits,
         isolation: Isolation::Shared,
         scheduled_at: System.now(),
+        scheduled_local: None,
+        checkpoint: None,
         due_at: None::<Timestamp>,
     };
     tokio::spawn(cancel_on_signal(pool.clone(), run));

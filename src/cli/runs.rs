@@ -214,6 +214,8 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
         ("attempts", run.attempt.to_string()),
         ("outcome", state),
     ];
+    let progress = detail.progress.as_ref().or_else(|| detail.attempts.last().and_then(|attempt| attempt.progress.as_ref()));
+    rows.extend(progress.map(|progress| ("progress", progress_words(progress.fraction, &progress.message))));
     rows.extend(run.error.as_ref().map(|error| ("error", format!("{} ({})", error.message, error.code))));
     rows.extend(run.args.as_ref().map(|args| ("args", args.to_string())));
     let mut text = fields(out, &rows);
@@ -327,6 +329,13 @@ fn watch(job: Option<&str>, jsonl: bool, context: &Context) -> Result {
     Ok(Exit::OK)
 }
 
+/// `40 %, 12 of 30 files`.
+fn progress_words(fraction: Option<f64>, message: &str) -> String {
+    let part = fraction.map(|part| format!("{:.0} %", part * 100.0));
+    let words: Vec<_> = part.into_iter().chain((!message.is_empty()).then(|| escape(message).to_string())).collect();
+    if words.is_empty() { "under way".to_owned() } else { words.join(", ") }
+}
+
 /// One event on one line: when, which job, what.
 pub fn event_line(event: &Event, zone: &TimeZone, style: Style) -> String {
     let at = event.at.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string();
@@ -334,6 +343,7 @@ pub fn event_line(event: &Event, zone: &TimeZone, style: Style) -> String {
     let head = format!("{} {:12}", style.dim(&at), job);
     let what = match &event.kind {
         EventKind::RunEnded { outcome, message, receipt, .. } => return format!("{head} {}", ended(*outcome, message.as_deref(), receipt.as_deref(), style)),
+        EventKind::RunProgress { fraction, message, .. } => style.dim(&progress_words(*fraction, message)),
         EventKind::RunStarted { attempt: 1, .. } => style.dim("started"),
         EventKind::RunStarted { attempt, .. } => style.dim(&format!("started, attempt {attempt}")),
         EventKind::RunRetry { outcome, attempt, retry_at, .. } => {

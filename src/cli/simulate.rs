@@ -244,6 +244,7 @@ fn describe<'a>(kind: &'a EventKind, zones: &BTreeMap<JobId, TimeZone>) -> Optio
         EventKind::JobPaused { job, reason } => (&job.id, format!("is paused{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())),
         EventKind::JobResumed { job } => (&job.id, "goes on".to_owned()),
         EventKind::JobFinished { job } => (&job.id, "is finished: its trigger has ended".to_owned()),
-        EventKind::JobAdded { .. } | EventKind::JobRemoved { .. } | EventKind::ComponentPushed { .. } => return None,
+        // Attempts here only pretend, and tell nothing.
+        EventKind::RunProgress { .. } | EventKind::JobAdded { .. } | EventKind::JobRemoved { .. } | EventKind::ComponentPushed { .. } => return None,
     })
 }

@@ -28,7 +28,7 @@ use wasmtime::component::Component;
 
 use super::engine::{MEMORIES_MAX, TABLES_MAX};
 use super::error::CompileCap;
-use super::inspect::inspect;
+use super::inspect::{check_job, inspect};
 use super::{ComponentError, EngineSettings, Inspection, as_shown, engine_config, upload};
 use crate::job::bytes;
 
@@ -249,6 +249,7 @@ fn compile(brief: &Brief, check_imports: CheckImports) -> Result<Inspection, Com
     let inspection = inspect(&component);
     check_demands(&component, &inspection, &brief.settings)?;
     check_imports(&component)?;
+    check_job(&component)?;
     if inspection.entries.is_empty() {
         return Err(ComponentError::NoEntry);
     }

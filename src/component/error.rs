@@ -28,6 +28,12 @@ pub enum ComponentError {
     /// An import has an offered name and another shape.
     #[error("an import of the component does not fit what bellcage offers: {detail}")]
     ImportMismatch { detail: String },
+    /// Of a package of ours, in a version that is not known here.
+    #[error("the component exports {export:?}, which this version of bellcage does not know")]
+    UnknownExport { export: String },
+    /// An export has a name of ours and another shape.
+    #[error("the component's export {export:?} is not what bellcage calls by that name; it has {has}")]
+    ExportMismatch { export: String, has: String },
     #[error("the component exports nothing that a job could call")]
     NoEntry,
     #[error("the component needs {asked}; at most {max} can be given")]
@@ -87,6 +93,8 @@ impl ComponentError {
             Self::Invalid { .. } => "component-invalid",
             Self::UnknownImport { .. } => "component-unknown-import",
             Self::ImportMismatch { .. } => "component-import-mismatch",
+            Self::UnknownExport { .. } => "component-unknown-export",
+            Self::ExportMismatch { .. } => "component-export-mismatch",
             Self::NoEntry => "component-no-entry",
             Self::NeedsTooMuch { .. } => "component-needs-too-much",
             Self::OverCap { cap: CompileCap::Cpu, .. } => "compile-cpu",
@@ -107,7 +115,11 @@ impl ComponentError {
             Self::Precompiled => "push the .wasm file that it was compiled from",
             Self::Truncated { .. } => "was it copied or downloaded to its end?",
             Self::Invalid { .. } => "see what is wrong with `wasm-tools validate component.wasm`",
-            Self::UnknownImport { .. } => "bellcage offers WASI 0.2: wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random and wasi:sockets",
+            Self::UnknownImport { .. } => {
+                "bellcage offers bellcage:job 0.1 and WASI 0.2: wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random and wasi:sockets"
+            }
+            Self::UnknownExport { .. } => "bellcage calls typed jobs of bellcage:job 0.1: build it against that, or use a newer bellcage",
+            Self::ExportMismatch { .. } => "build it against bellcage:job 0.1 as published: wit/job.wit",
             Self::NoEntry => "export a function, or make it a command (wasi:cli/run) by giving it a main function",
             Self::OverCap { .. } => "a very large function is the usual cause: let the guest's compiler optimise for size, or split it",
             _ => return None,

@@ -6,6 +6,7 @@ use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 
 use super::signature::Signature;
+use super::{ComponentError, as_shown};
 use crate::job::Entry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct EntryInfo {
     pub interface: Option<String>,
     /// Its WIT signature for people, such as `func(day: string) -> result<u32, string>`; empty for `main`.
     pub signature: String,
-    /// The same for programs. None for `main`, and past `SIGNATURES_MAX`.
+    /// The same for programs. None for `main` and a typed job, and past `SIGNATURES_MAX`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Signature>,
 }
@@ -36,6 +37,8 @@ pub enum EntryKind {
     /// `wasi:cli/run`.
     Command,
     Function,
+    /// `run` of `bellcage:job/entry`: takes any JSON.
+    Job,
 }
 
 /// Why a reference's entry is none that can be called: what is to be said of the component.
@@ -51,9 +54,17 @@ pub enum EntryError {
 }
 
 /// Raised when inspection finds more or says it otherwise, so that what is cached is compiled and looked at anew.
-pub(super) const INSPECTION_FORMAT: u32 = 2;
+pub(super) const INSPECTION_FORMAT: u32 = 3;
+/// The package that typed jobs are written against, and the versions of it that are known here: compatible ones.
+pub const JOB_PACKAGE: &str = "bellcage:job/";
+pub const JOB_VERSIONS: &str = "0.1.";
+/// What `run` of its `entry` is.
+const JOB_SIGNATURE: &str = "func(context: record { job: string, run: string, attempt: u32, scheduled-at: string, scheduled-at-ms: u64, deadline-ms: u64 }, \
+     input: string) -> result<string, variant { failed(string), retry-after(record { message: string, after-ms: u64 }), permanent(string) }>";
 /// Characters of a signature that people are shown.
 const SIGNATURE_SHOWN_MAX: usize = 2_000;
+const JOB_ENTRY: &str = "bellcage:job/entry@";
+const SCHEMA: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Bytes that all signatures of a component take as they are stored.
 const SIGNATURES_MAX: usize = 4 << 20;
 
@@ -81,7 +92,7 @@ impl EntryInfo {
     /// With the full name of its interface: `acme:reports/api@1.0.0.run`.
     pub fn full_name(&self) -> String {
         match &self.interface {
-            Some(interface) if self.kind == EntryKind::Function => format!("{interface}.{}", self.function()),
+            Some(interface) if self.kind != EntryKind::Command => format!("{interface}.{}", self.function()),
             _ => self.name.clone(),
         }
     }
@@ -95,12 +106,16 @@ impl EntryInfo {
     pub fn arguments_schema(&self) -> Value {
         match &self.types {
             Some(types) => types.json_schema(),
-            None => json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "array", "items": { "type": "string" } }),
+            None if self.kind == EntryKind::Job => json!({ "$schema": SCHEMA }),
+            None => json!({ "$schema": SCHEMA, "type": "array", "items": { "type": "string" } }),
         }
     }
 
     fn is_called(&self, typed: &str) -> bool {
         let Some(interface) = &self.interface else { return self.kind == EntryKind::Function && self.name == typed };
+        if self.kind == EntryKind::Job && self.name == typed {
+            return true;
+        }
         let unversioned = interface.split_once('@').map_or(&**interface, |(path, _)| path);
         typed.rsplit_once('.').is_some_and(|(typed, function)| function == self.function() && (typed == unversioned || typed == short(interface)))
     }
@@ -109,7 +124,7 @@ impl EntryInfo {
         match (&self.types, self.kind) {
             (Some(types), _) => types.obstacle().map(str::to_owned),
             (None, EntryKind::Function) => Some("more types than are kept of one component".to_owned()),
-            (None, EntryKind::Command) => None,
+            (None, EntryKind::Command | EntryKind::Job) => None,
         }
     }
 }
@@ -158,6 +173,10 @@ pub fn inspect(component: &Component) -> Inspection {
             }),
             ComponentItem::ComponentInstance(instance) => {
                 // The short name where it can only mean one interface.
+                if name.starts_with(JOB_ENTRY) {
+                    entries.extend(instance.exports(engine).filter_map(|(func_name, item)| job_entry(name, func_name, &item.ty)));
+                    continue;
+                }
                 let unique = interfaces.iter().filter(|other| short(other) == short(name)).count() == 1;
                 let interface = if unique { short(name) } else { name };
                 for (func_name, item) in instance.exports(engine) {
@@ -169,10 +188,45 @@ pub fn inspect(component: &Component) -> Inspection {
             _ => {}
         }
     }
+    name_jobs(&mut entries);
     // A resource's methods, as in `[method]counter.next`, cannot be called on their own.
     entries.retain(|entry| !entry.name.contains('['));
     forget_past(SIGNATURES_MAX, &mut entries);
     Inspection { entries, imports }
+}
+
+/// Refuses a typed job of a version or shape that no host here could call.
+pub(super) fn check_job(component: &Component) -> Result<(), ComponentError> {
+    let engine = component.engine();
+    for (name, item) in component.component_type().exports(engine) {
+        let (Some(version), ComponentItem::ComponentInstance(instance)) = (name.strip_prefix(JOB_ENTRY), item.ty) else { continue };
+        if !version.starts_with(JOB_VERSIONS) {
+            return Err(ComponentError::UnknownExport { export: name.to_owned() });
+        }
+        let run = instance.exports(engine).find_map(|(func, item)| match item.ty {
+            ComponentItem::ComponentFunc(ty) if func == "run" => Some(Signature::of(&ty).to_string()),
+            _ => None,
+        });
+        if run.as_deref() != Some(JOB_SIGNATURE) {
+            let has = run.map_or_else(|| "no function run".to_owned(), |run| as_shown(&format!("run: {run}"), SIGNATURE_SHOWN_MAX));
+            return Err(ComponentError::ExportMismatch { export: name.to_owned(), has });
+        }
+    }
+    Ok(())
+}
+
+fn job_entry(interface: &str, function: &str, item: &ComponentItem) -> Option<EntryInfo> {
+    let ComponentItem::ComponentFunc(func) = item else { return None };
+    let signature = Signature::of(func).to_string();
+    (function == "run").then(|| EntryInfo { name: function.to_owned(), kind: EntryKind::Job, interface: Some(interface.to_owned()), signature, types: None })
+}
+
+/// A typed job is called by its function's name, unless a function that is exported at the root has it.
+fn name_jobs(entries: &mut [EntryInfo]) {
+    let taken = entries.iter().any(|entry| entry.kind == EntryKind::Function && entry.name == "run");
+    for entry in entries.iter_mut().filter(|entry| taken && entry.kind == EntryKind::Job) {
+        entry.name = format!("entry.{}", entry.name);
+    }
 }
 
 /// Drops the types of the entries that come after `max` bytes of them.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! over the host calls             → limit
+//! cancelled, and given some time   → cancelled
 //! stopped from outside            → cancelled | timeout
 //! returned, exited                → succeeded | failed
 //! error or trap                   → trapped, or the limit that it names
@@ -14,6 +15,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::host::entry::JobAnswer;
 use super::limiter::{LimitHit, Refused};
 use super::signal::{Signal, Stop};
 use super::value::Returned;
@@ -39,6 +41,8 @@ pub(super) enum Answer {
     Exit(Result<(), ()>),
     /// Of a function.
     Returned(Returned),
+    /// Of a typed job.
+    Job(JobAnswer),
 }
 
 /// What is known when the guest is gone.
@@ -74,6 +78,17 @@ impl Ending {
         Self::new(Outcome::Failed, "returned-err", as_shown(&format!("returned an error: {text}"), MESSAGE_MAX))
     }
 
+    fn of_job(answer: &JobAnswer) -> Self {
+        match answer {
+            JobAnswer::Result { .. } => Self::succeeded(),
+            JobAnswer::NotJson(why) => Self::new(Outcome::Failed, "result-not-json", format!("returned a result that is not JSON: {why}")),
+            JobAnswer::Failure { message, .. } if message.is_empty() => {
+                Self::new(Outcome::Failed, "returned-failure", "returned a failure without a message".to_owned())
+            }
+            JobAnswer::Failure { message, .. } => Self::new(Outcome::Failed, "returned-failure", message.clone()),
+        }
+    }
+
     /// It could not start.
     pub fn refused(code: &str, message: impl Into<String>) -> Self {
         Self::new(Outcome::Refused, code, message.into())
@@ -91,6 +106,8 @@ impl Ending {
             (Some(Stop::HostCalls), _) => {
                 Self::new(Outcome::Limit, "limit-host-calls", format!("called the host more often than limits.host_calls = {} allows", limits.host_calls))
             }
+            _ if signal.is_in_grace() => Self::cancelled(signal),
+            (_, Some(Ok(Answer::Job(answer)))) => Self::of_job(answer),
             (_, Some(Ok(Answer::Exit(Ok(()))))) => Self::exited(0),
             (_, Some(Ok(Answer::Exit(Err(()))))) => Self::exited(1),
             (_, Some(Ok(Answer::Returned(Returned::Value { .. })))) => Self::succeeded(),

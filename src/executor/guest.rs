@@ -11,7 +11,8 @@ use wasmtime_wasi::random::WasiRandomView as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::AttemptRequest;
-use super::host::{Interface, NAMES, Random};
+use super::host::entry::Types;
+use super::host::{Cancellation, Checkpoint, Interface, Logging, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
 use super::signal::{Signal, Stop};
@@ -26,6 +27,9 @@ pub(super) struct Guest {
     signal: Arc<Signal>,
     deadline: Instant,
     random_max: u64,
+    /// What earlier attempts of the run saved.
+    checkpoint: Option<Vec<u8>>,
+    checkpoint_max: u64,
     host_calls_left: u64,
     host_calls: [u64; NAMES.len()],
 }
@@ -64,6 +68,8 @@ impl Guest {
             signal,
             deadline,
             random_max: limits.random,
+            checkpoint: request.checkpoint.clone(),
+            checkpoint_max: limits.checkpoint,
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],
         }
@@ -90,8 +96,8 @@ impl Guest {
 
     /// What the epoch asks whenever it was raised: stop, or let others run and go on.
     pub fn at_epoch(&self) -> UpdateDeadline {
-        if self.signal.stopped().is_none() && Instant::now() >= self.deadline {
-            self.signal.stop(Stop::Timeout);
+        if self.signal.stopped().is_none() {
+            self.signal.stop_if_due(self.deadline, Instant::now());
         }
         match self.signal.stopped() {
             Some(_) => UpdateDeadline::Interrupt,
@@ -101,6 +107,27 @@ impl Guest {
 
     pub fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    #[allow(clippy::unused_self, reason = "as all views")]
+    pub fn types(&mut self) -> Types {
+        Types
+    }
+
+    pub fn logging(&mut self) -> Logging<'_> {
+        Logging(&self.stderr)
+    }
+
+    pub fn reporting(&mut self) -> Reporting<'_> {
+        Reporting(&self.signal)
+    }
+
+    pub fn cancellation(&mut self) -> Cancellation<'_> {
+        Cancellation(&self.signal)
+    }
+
+    pub fn checkpoint(&mut self) -> Checkpoint<'_> {
+        Checkpoint { signal: &self.signal, kept: self.checkpoint.as_deref(), max: self.checkpoint_max }
     }
 
     pub fn random_capped(&mut self) -> Random<'_> {

@@ -8,7 +8,8 @@
 //! ```text
 //! pool      slots, cancelling, routing to …
 //! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
-//! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it)
+//! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
+//!           news (what it tells while it runs)
 //! ending    how it ended: one outcome, with the limit that fired
 //! ```
 
@@ -17,6 +18,7 @@ mod ending;
 mod guest;
 mod host;
 mod limiter;
+mod news;
 mod output;
 pub mod pool;
 mod running;
@@ -32,7 +34,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
-use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult};
+use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progress, Receipt, RetryAdvice, RunError, RunId, RunResult};
 
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
@@ -55,6 +57,8 @@ pub struct AttemptRequest {
     pub run: RunId,
     /// From 1.
     pub attempt: u32,
+    /// The job's id; without a job, the program's name.
+    pub job: String,
     pub component: Artefact,
     pub entry: Entry,
     /// argv (without the program's name) for `main`: an array of strings; else by name or position. Null: none.
@@ -67,6 +71,12 @@ pub struct AttemptRequest {
     #[serde(default)]
     pub isolation: Isolation,
     pub scheduled_at: Timestamp,
+    /// The same in RFC 3339, in the time zone of the job's trigger; `None`: in UTC.
+    #[serde(default)]
+    pub scheduled_local: Option<String>,
+    /// What earlier attempts of the run saved last.
+    #[serde(default)]
+    pub checkpoint: Option<Vec<u8>>,
     /// When the run could have started, for the receipt's lateness; `None`: no lateness is reported.
     pub due_at: Option<Timestamp>,
 }
@@ -85,13 +95,19 @@ pub struct AttemptReport {
     /// What the guest said of another attempt.
     #[serde(default)]
     pub retry: Option<RetryAdvice>,
+    /// The last that it told of how far it was.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// What it saved last for later attempts, where it saved anything.
+    #[serde(default)]
+    pub checkpoint: Option<Vec<u8>>,
 }
 
 impl AttemptReport {
     /// The record of attempt `number`, to be kept.
     pub fn into_attempt(self, number: u32) -> Attempt {
-        let Self { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry: _ } = self;
-        Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log }
+        let Self { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry: _, progress, checkpoint: _ } = self;
+        Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log, progress }
     }
 }
 
@@ -105,4 +121,13 @@ pub trait Executor: Send + Sync + 'static {
     fn slots(&self) -> usize;
     /// Asks that a running attempt of `run` end as cancelled, with this reason. Unknown runs are ignored.
     fn cancel(&self, run: RunId, reason: &str);
+    /// What a running attempt of `run` last told of how far it is.
+    fn progress(&self, _run: RunId) -> Option<Progress> {
+        None
+    }
+    /// Waits until running attempts have told more, and gives the newest of each. For one caller, who decides how often to
+    /// ask again: what is told in between is left out.
+    async fn fresh_progress(&self) -> Vec<(RunId, Progress)> {
+        std::future::pending().await
+    }
 }

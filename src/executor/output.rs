@@ -62,6 +62,15 @@ impl EndsSink {
         Self { head: Vec::new(), head_max: max / 2, tail: VecDeque::new(), tail_max: max - max / 2, dropped: 0 }
     }
 
+    /// A line of its own, whatever was written before.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), LimitHit> {
+        let last = self.tail.back().or(self.head.last());
+        if last.is_some_and(|last| *last != b'\n') {
+            self.write(b"\n")?;
+        }
+        self.write(line)
+    }
+
     pub fn take(&mut self) -> AttemptLog {
         if self.dropped == 0 {
             // Nothing is missing between the halves, so no character may be cut there either.
@@ -179,6 +188,15 @@ mod tests {
         sink.write(b"12345678").unwrap();
         let log = sink.take();
         assert_eq!((log.to_text().as_str(), log.dropped), ("12345678", 0));
+    }
+
+    #[test]
+    fn a_line_begins_behind_what_was_left_open() {
+        let mut sink = EndsSink::new(100);
+        sink.line(b"INFO one\n").unwrap();
+        sink.write(b"half").unwrap();
+        sink.line(b"INFO two\n").unwrap();
+        assert_eq!(sink.take().to_text(), "INFO one\nhalf\nINFO two\n");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::ticker::Ticker;
 use super::worker::{Job, Worker, WorkerConfig};
 use super::{AttemptReport, AttemptRequest, Executor, host};
 use crate::component::{EngineSettings, compile};
-use crate::job::{Digest, Isolation, RunId};
+use crate::job::{Digest, Isolation, Progress, RunId};
 
 /// Every slot reserves some GiB of address space, and a process has 128 TiB.
 const SLOTS_MAX: usize = 8_000;
@@ -121,8 +121,10 @@ impl Executor for Pool {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
+        let report = report.unwrap_or_else(|| unstarted(&asked, Ending::internal("its worker panicked")));
+        let report = signal.news.complete(report);
         running.end();
-        report.unwrap_or_else(|| unstarted(&asked, Ending::internal("its worker panicked")))
+        report
     }
 
     fn slots(&self) -> usize {
@@ -131,6 +133,14 @@ impl Executor for Pool {
 
     fn cancel(&self, run: RunId, reason: &str) {
         self.running.cancel(run, reason);
+    }
+
+    fn progress(&self, run: RunId) -> Option<Progress> {
+        self.running.progress(run)
+    }
+
+    async fn fresh_progress(&self) -> Vec<(RunId, Progress)> {
+        self.running.fresh_progress().await
     }
 }
 
@@ -157,6 +167,7 @@ mod tests {
         AttemptRequest {
             run: RunId(uuid::Uuid::now_v7()),
             attempt: 1,
+            job: program.to_owned(),
             component: Artefact { digest: Digest::of(b""), path: "/nonexistent/artefact.cwasm".into() },
             entry: Entry::Main,
             args: serde_json::Value::Null,
@@ -166,6 +177,8 @@ mod tests {
             limits: Limits::default(),
             isolation: Isolation::default(),
             scheduled_at: jiff::Timestamp::UNIX_EPOCH,
+            scheduled_local: None,
+            checkpoint: None,
             due_at: None,
         }
     }

@@ -3,11 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
+use super::news::News;
 use super::signal::Signal;
-use crate::job::RunId;
+use crate::job::{Progress, RunId};
 
 #[derive(Default)]
-pub(super) struct RunningSet(Mutex<HashMap<RunId, Arc<Signal>>>);
+pub(super) struct RunningSet {
+    runs: Mutex<HashMap<RunId, Arc<Signal>>>,
+    /// Some attempt has told something.
+    news: Arc<Notify>,
+}
 
 /// A run's place in the set. Dropped before the attempt has ended, it cancels it.
 pub(super) struct Running<'a> {
@@ -19,7 +26,7 @@ pub(super) struct Running<'a> {
 
 impl RunningSet {
     pub fn enter(&self, run: RunId) -> Running<'_> {
-        let signal = Arc::new(Signal::default());
+        let signal = Arc::new(Signal::new(News::new(self.news.clone())));
         self.map().insert(run, signal.clone());
         Running { set: self, run, signal, ended: false }
     }
@@ -32,8 +39,23 @@ impl RunningSet {
         }
     }
 
+    pub fn progress(&self, run: RunId) -> Option<Progress> {
+        self.map().get(&run)?.news.newest_progress()
+    }
+
+    /// Waits until attempts have told progress since this was last asked, and gives the newest of each.
+    pub async fn fresh_progress(&self) -> Vec<(RunId, Progress)> {
+        loop {
+            self.news.notified().await;
+            let fresh: Vec<_> = self.map().iter().filter_map(|(run, signal)| Some((*run, signal.news.fresh_progress()?))).collect();
+            if !fresh.is_empty() {
+                return fresh;
+            }
+        }
+    }
+
     fn map(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Signal>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,7 +73,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.signal.cancel("nobody waits for it any more");
+            self.signal.cancel_at_once("nobody waits for it any more");
         }
         let mut map = self.set.map();
         // A later attempt of the same run may have taken the place.

@@ -10,11 +10,12 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
 use super::ending::{Answer, Ending, Facts};
 use super::guest::Guest;
+use super::host::entry::{self, JobAnswer};
 use super::limiter::LimitHit;
 use super::signal::{Metered, Signal};
 use super::value::{self, Returned};
 use super::{AttemptReport, AttemptRequest};
-use crate::component::{Artefact, EntryError, EntryInfo, Inspection, Signature, inspect, is_command_export};
+use crate::component::{Artefact, EntryError, EntryInfo, EntryKind, Inspection, Signature, inspect, is_command_export};
 use crate::job::{AttemptLog, Digest, Entry, Limits, Receipt, RunResult};
 
 /// A guest that computes gives way after so much fuel, and what it used is known to that precision when it is stopped.
@@ -40,6 +41,7 @@ struct Functions {
 enum Call<'a> {
     Main { export: &'a ComponentExportIndex, argv: Vec<String> },
     Function { export: &'a ComponentExportIndex, signature: &'a Signature, args: Vec<Val> },
+    Job { export: &'a ComponentExportIndex, request: &'a AttemptRequest },
 }
 
 impl Loaded {
@@ -58,7 +60,7 @@ impl Loaded {
         Ok(Self { main: main_export(component), pre: linker.instantiate_pre(component)?, functions: OnceLock::new() })
     }
 
-    fn call(&self, request: &AttemptRequest) -> Result<Call<'_>, Ending> {
+    fn call<'a>(&'a self, request: &'a AttemptRequest) -> Result<Call<'a>, Ending> {
         let missing = || Ending::refused("entry-missing", format!("the component has no entry {}", request.entry));
         if request.entry == Entry::Main {
             let export = self.main.as_ref().ok_or_else(missing)?;
@@ -71,6 +73,9 @@ impl Loaded {
         })?;
         let at = inspection.entries.iter().position(|other| std::ptr::eq(other, entry));
         let export = at.and_then(|at| exports.get(at)?.as_ref()).ok_or_else(missing)?;
+        if entry.kind == EntryKind::Job {
+            return Ok(Call::Job { export, request });
+        }
         let signature = entry.types.as_ref().ok_or_else(missing)?;
         let values = signature.read(&request.args).map_err(|e| Ending::refused("bad-args", e.to_string()))?;
         Ok(Call::Function { export, signature, args: value::to_vals(values, signature) })
@@ -137,6 +142,10 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     let fuel_left = store.get_fuel().unwrap_or(0);
     let guest = store.data();
     let answered = answer.as_ref().map(Result::as_ref);
+    let retry = match answered {
+        Some(Ok(Answer::Job(JobAnswer::Failure { advice, .. }))) => *advice,
+        _ => None,
+    };
     let ending = Ending::of(Facts { answer: answered, instantiated: instantiated_at.is_some(), refused: guest.limiter.refused, signal, limits });
     let (result, result_bytes) = match (&call, answer) {
         (Call::Main { .. }, _) => {
@@ -145,6 +154,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
             (Some(RunResult::Text(stdout)), bytes)
         }
         (_, Some(Ok(Answer::Returned(Returned::Value { json, bytes } | Returned::Err { json, bytes })))) => (Some(RunResult::Value(json)), bytes),
+        (_, Some(Ok(Answer::Job(JobAnswer::Result { json, bytes })))) => (Some(RunResult::Value(json)), bytes),
         _ => (None, 0),
     };
     let log = guest.stderr.sink().take();
@@ -163,7 +173,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     };
     let Ending { outcome, exit_code, error } = ending;
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
-    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry: None })
+    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None })
 }
 
 async fn carry_out(
@@ -187,6 +197,7 @@ async fn carry_out(
             let returned = value::returned(result, signature, result_max);
             returned.map(Answer::Returned).map_err(|_| LimitHit::Returned.into())
         }
+        Call::Job { export, request } => entry::call(&instance, store, export, request).await.map(Answer::Job),
     }
 }
 
@@ -201,6 +212,8 @@ fn new_store(engine: &Engine, guest: Guest, limits: &Limits, call: &Call<'_>) ->
     store.set_hostcall_fuel(match call {
         Call::Main { .. } => capped(limits.host_call_bytes),
         Call::Function { .. } => value::lifted_max(limits),
+        // A result or a checkpoint that is somewhat too large is told apart from too many bytes in any other call.
+        Call::Job { .. } => capped(limits.host_call_bytes.max(limits.result.max(limits.checkpoint).saturating_mul(2))),
     });
     store.set_max_component_handles(capped(limits.resources));
     Ok(store)
@@ -237,7 +250,19 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
     let now = Timestamp::now();
     let Ending { outcome, exit_code, error } = ending;
     let receipt = receipt(asked, now);
-    AttemptReport { started_at: now, ended_at: now, outcome, exit_code, error, result: None, log: AttemptLog::default(), receipt, retry: None }
+    AttemptReport {
+        started_at: now,
+        ended_at: now,
+        outcome,
+        exit_code,
+        error,
+        result: None,
+        log: AttemptLog::default(),
+        receipt,
+        retry: None,
+        progress: None,
+        checkpoint: None,
+    }
 }
 
 /// What is known before the guest has done anything.

@@ -6,9 +6,10 @@
 //! in a host call   the task is woken and drops the attempt's future
 //! not started      the task is woken
 //! ```
+//! A guest that asks whether it is cancelled is not stopped at once when it is, but some time later (`GRACE`).
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -17,8 +18,13 @@ use futures_util::task::AtomicWaker;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::Engine;
 
+use super::news::News;
+
 /// A poll that used more CPU time than this lets timers and other attempts go first.
 const LONG_POLL: Duration = Duration::from_micros(500);
+
+/// How long a guest that asks whether it is cancelled may go on when it is.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,6 +49,12 @@ const WOKEN: u8 = 2;
 pub(super) struct Signal {
     stop: AtomicU8,
     reason: OnceLock<String>,
+    /// The guest has asked whether it is cancelled.
+    asks: AtomicBool,
+    /// When a cancelled guest that asks is stopped.
+    grace_ends: OnceLock<Instant>,
+    /// What the guest tells meanwhile.
+    pub news: News,
     /// Whose epoch to raise, from when the attempt has a worker.
     engine: OnceLock<Engine>,
     /// The task that waits for the attempt's start, and then the one that runs it.
@@ -51,6 +63,10 @@ pub(super) struct Signal {
 }
 
 impl Signal {
+    pub fn new(news: News) -> Self {
+        Self { news, ..Self::default() }
+    }
+
     pub fn stopped(&self) -> Option<Stop> {
         Stop::from_bits(self.stop.load(Ordering::Acquire))
     }
@@ -65,9 +81,46 @@ impl Signal {
         }
     }
 
+    /// Ends the attempt; one whose guest asks for it, after some time.
     pub fn cancel(&self, reason: &str) {
+        if !self.asks.load(Ordering::SeqCst) {
+            return self.cancel_at_once(reason);
+        }
+        let _ = self.reason.set(reason.to_owned());
+        if self.grace_ends.set(Instant::now() + GRACE).is_ok() {
+            self.task.wake();
+        }
+    }
+
+    pub fn cancel_at_once(&self, reason: &str) {
         let _ = self.reason.set(reason.to_owned());
         self.stop(Stop::Cancelled);
+    }
+
+    /// Whether the guest should stop by itself.
+    pub fn asked_whether_cancelled(&self) -> bool {
+        self.asks.store(true, Ordering::SeqCst);
+        self.is_in_grace()
+    }
+
+    /// It was cancelled and given time.
+    pub fn is_in_grace(&self) -> bool {
+        self.grace_ends.get().is_some()
+    }
+
+    /// When it has to be stopped, of itself or for its `deadline`.
+    fn due(&self, deadline: Instant) -> (Instant, Stop) {
+        match self.grace_ends.get() {
+            Some(ends) if *ends < deadline => (*ends, Stop::Cancelled),
+            _ => (deadline, Stop::Timeout),
+        }
+    }
+
+    pub fn stop_if_due(&self, deadline: Instant, now: Instant) {
+        let (at, stop) = self.due(deadline);
+        if now >= at {
+            self.stop(stop);
+        }
     }
 
     /// Why it was cancelled.
@@ -144,10 +197,13 @@ impl<F: Future> Future for Metered<'_, F> {
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Some(output));
         }
-        let deadline = this.deadline;
-        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let (at, stop) = signal.due(this.deadline);
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        if timer.deadline() != at.into() {
+            timer.as_mut().reset(at.into());
+        }
         if timer.as_mut().poll(cx).is_ready() {
-            signal.stop(Stop::Timeout);
+            signal.stop(stop);
         }
         if signal.stopped().is_some() {
             return Poll::Ready(None);

@@ -38,6 +38,9 @@ pub struct Limits {
     /// Random bytes in one host call.
     #[serde(with = "bytes")]
     pub random: u64,
+    /// Bytes that a typed job may keep from one attempt of a run to the next.
+    #[serde(with = "bytes")]
+    pub checkpoint: u64,
 }
 
 /// The limits a job asks for; what is absent follows the server's defaults.
@@ -66,6 +69,8 @@ pub struct LimitsSpec {
     pub host_call_bytes: Option<u64>,
     #[serde(with = "bytes::option", skip_serializing_if = "Option::is_none")]
     pub random: Option<u64>,
+    #[serde(with = "bytes::option", skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<u64>,
 }
 
 /// A limit that is above the server's cap, or is zero.
@@ -105,6 +110,7 @@ impl LimitsSpec {
             resources: pick("resources", self.resources, defaults.resources, caps.resources, number)?,
             host_call_bytes: pick("host_call_bytes", self.host_call_bytes, defaults.host_call_bytes, caps.host_call_bytes, bytes::format)?,
             random: pick("random", self.random, defaults.random, caps.random, bytes::format)?,
+            checkpoint: pick("checkpoint", self.checkpoint, defaults.checkpoint, caps.checkpoint, bytes::format)?,
         })
     }
 }
@@ -124,6 +130,7 @@ impl Default for Limits {
             resources: 1_000,
             host_call_bytes: 1 << 20,
             random: 64 << 10,
+            checkpoint: 1 << 20,
         }
     }
 }

@@ -25,5 +25,5 @@ pub use outcome::{Outcome, RunError};
 pub use policy::{Backoff, Coalesce, Isolation, Overlap, Retry, RetryAdvice};
 pub use receipt::Receipt;
 pub use reference::{Entry, Reference, ReferenceError, Version};
-pub use run::{Attempt, AttemptLog, Cause, Run, RunResult, RunState, SkipReason, Skipped};
+pub use run::{Attempt, AttemptLog, Cause, Progress, Run, RunResult, RunState, SkipReason, Skipped};
 pub use spec::{Job, JobSpec, JobState, Pause, SpecError};

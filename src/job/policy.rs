@@ -71,7 +71,7 @@ pub enum Backoff {
     Exponential,
 }
 
-/// What a guest says of another attempt, where it says anything. It cannot get more than the job's policy allows.
+/// What a guest says of another attempt, where it says anything. It cannot get more attempts than the job's policy allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryAdvice {

@@ -114,6 +114,23 @@ pub struct Attempt {
     pub receipt: Receipt,
     pub result: Option<RunResult>,
     pub log: AttemptLog,
+    /// The last that it told of how far it was.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+}
+
+/// How far an attempt is, in its guest's own words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The part done, from 0 to 1, where it is known.
+    pub fraction: Option<f64>,
+    /// One line, at most `MESSAGE_MAX` bytes; may be empty.
+    #[serde(default)]
+    pub message: String,
+}
+
+impl Progress {
+    pub const MESSAGE_MAX: usize = 256;
 }
 
 /// What an attempt gave back.

@@ -25,8 +25,11 @@ pub enum Decision {
     },
 }
 
+/// The longest wait that a guest can ask for.
+const ADVICE_MAX: SignedDuration = SignedDuration::from_hours(24);
+
 /// `run.attempt` is the number of the attempt that just ended, with `outcome`; `advice` is what its guest asked for. A guest
-/// may ask for another attempt (whatever the outcome, within `max_attempts` and the longest wait) or forbid one.
+/// may ask for another attempt (whatever the outcome, within `max_attempts`), as late as a day from now, or forbid one.
 pub fn settle(job: &Job, run: &Run, outcome: Outcome, advice: Option<RetryAdvice>, now: Timestamp) -> Settlement {
     let retry = &job.spec.retry;
     let counted = run.attempt.saturating_sub(run.lost_attempts);
@@ -38,7 +41,7 @@ pub fn settle(job: &Job, run: &Run, outcome: Outcome, advice: Option<RetryAdvice
         let wait = match advice {
             _ if counted >= retry.max_attempts => None,
             Some(RetryAdvice::Never) => None,
-            Some(RetryAdvice::Again { after: Some(after) }) => Some(after.clamp(SignedDuration::ZERO, retry.max)),
+            Some(RetryAdvice::Again { after: Some(after) }) => Some(after.clamp(SignedDuration::ZERO, ADVICE_MAX)),
             Some(RetryAdvice::Again { after: None }) => Some(backoff(retry, run, counted)),
             None if retry.on.contains(&outcome) => Some(backoff(retry, run, counted)),
             None => None,

@@ -468,7 +468,8 @@ fn a_guest_may_ask_for_another_attempt_or_forbid_one_within_the_policy() {
     let policy = |on: Value| json!({ "retry": { "max_attempts": 2, "initial": "5s", "backoff": "fixed", "max": "60s", "on": on } });
     assert_eq!(settled(policy(json!(["failed"])), RetryAdvice::Never), Decision::Ended);
     assert_eq!(settled(policy(json!([])), after(30)), Decision::Retry { at: at(130), uncounted: false });
-    assert_eq!(settled(policy(json!([])), after(3600)), Decision::Retry { at: at(160), uncounted: false }, "never longer than the policy's longest wait");
+    assert_eq!(settled(policy(json!([])), after(3600)), Decision::Retry { at: at(3700), uncounted: false }, "it may be longer than the policy's longest wait");
+    assert_eq!(settled(policy(json!([])), after(i64::MAX)), Decision::Retry { at: at(100 + 24 * 3600), uncounted: false });
     assert_eq!(settled(policy(json!([])), RetryAdvice::Again { after: None }), Decision::Retry { at: at(105), uncounted: false });
     assert_eq!(settled(json!({}), after(30)), Decision::Ended, "max_attempts = 1 is not a guest's to change");
 }

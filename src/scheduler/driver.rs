@@ -19,12 +19,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::executor::{AttemptReport, AttemptRequest};
-use crate::job::{AttemptLog, Outcome, Receipt, RunError};
+use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
 
 use super::steps::{Ended, REPLACED};
-use super::{Inner, Phase};
+use super::{EventKind, InFlight, Inner, Phase};
 
 /// The longest sleep without a look at the store.
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(10);
@@ -32,6 +32,9 @@ const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(10);
 const FULL_LOOK: SignedDuration = SignedDuration::from_millis(50);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_millis(500);
+/// How often the progress of a run is told at most, and the time that each telling takes of all others'.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+const PROGRESS_SHARE: Duration = Duration::from_millis(2);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_ROWS: u64 = 1_000;
 
@@ -39,6 +42,7 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     let (ended, collected) = mpsc::channel(inner.steps.batch_max);
     let collector = tokio::spawn(collect(inner.clone(), collected));
     let renewer = tokio::spawn(renew(inner.clone()));
+    let teller = tokio::spawn(tell_progress(inner.clone()));
     let mut driver = Driver { inner: inner.clone(), ended, pruned: Instant::now() };
     while *inner.phase.borrow() == Phase::Running {
         match driver.turn().await {
@@ -56,6 +60,7 @@ pub(super) async fn drive(inner: Arc<Inner>) {
         tracing::error!("the collector of ended attempts failed; the next server settles what it held as lost");
     }
     renewer.abort();
+    teller.abort();
     inner.stopped.send_replace(true);
 }
 
@@ -73,11 +78,12 @@ impl Driver {
         for run in &fired.cancel {
             executor.cancel(*run, REPLACED);
         }
-        let goes_on = |again: &ClaimedRun| self.inner.in_flight().get_mut(&again.run.id).map(|token| *token = again.lease.token).is_some();
+        let goes_on = |again: &ClaimedRun| self.inner.in_flight().get_mut(&again.run.id).map(|ours| ours.token = again.lease.token).is_some();
         let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
         let claimed = steps.claim(clock.now(), self.free_slots()).await?;
         for claimed in claimed.runs {
-            self.inner.in_flight().insert(claimed.run.id, claimed.lease.token);
+            let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
+            self.inner.in_flight().insert(claimed.run.id, ours);
             tokio::spawn(attempt(self.inner.clone(), claimed, self.ended.clone()));
         }
         if self.pruned.elapsed() >= PRUNE_EVERY {
@@ -124,9 +130,9 @@ impl Driver {
 }
 
 /// One attempt: resolve, run, hand over.
-async fn attempt(inner: Arc<Inner>, claimed: ClaimedRun, ended: mpsc::Sender<Ended>) {
+async fn attempt(inner: Arc<Inner>, mut claimed: ClaimedRun, ended: mpsc::Sender<Ended>) {
     let going = async {
-        match request(&inner, &claimed).await {
+        match request(&inner, &mut claimed).await {
             Ok(request) => inner.executor.run(request).await,
             Err(error) => not_run(Outcome::Refused, error, inner.clock.now()),
         }
@@ -139,12 +145,13 @@ async fn attempt(inner: Arc<Inner>, claimed: ClaimedRun, ended: mpsc::Sender<End
     report.receipt.node.clone_from(&inner.options.node);
     // The collector outlives every sender.
     let advice = report.retry;
+    let checkpoint = report.checkpoint.take();
     let attempt = report.into_attempt(claimed.run.attempt);
-    let _ = ended.send(Ended { claimed, attempt, advice }).await;
+    let _ = ended.send(Ended { claimed, attempt, advice, checkpoint }).await;
 }
 
-async fn request(inner: &Inner, claimed: &ClaimedRun) -> Result<AttemptRequest, RunError> {
-    let ClaimedRun { run, job, .. } = claimed;
+async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptRequest, RunError> {
+    let ClaimedRun { run, job, checkpoint, .. } = claimed;
     let spec = &job.spec;
     let refuse = |error: super::SchedulerError| RunError { code: error.code().to_owned(), message: error.to_string(), ..RunError::default() };
     let limits = spec.limits.resolve(&inner.options.limits, &inner.options.limit_caps).map_err(|e| refuse(e.into()))?;
@@ -152,6 +159,7 @@ async fn request(inner: &Inner, claimed: &ClaimedRun) -> Result<AttemptRequest, 
     Ok(AttemptRequest {
         run: run.id,
         attempt: run.attempt,
+        job: job.key.id.to_string(),
         component,
         entry: run.component.entry.clone(),
         args: run.args.clone().unwrap_or_else(|| spec.args.clone()),
@@ -161,6 +169,9 @@ async fn request(inner: &Inner, claimed: &ClaimedRun) -> Result<AttemptRequest, 
         limits,
         isolation: spec.isolation,
         scheduled_at: run.scheduled_at,
+        // Commands are not told.
+        scheduled_local: (run.component.entry != Entry::Main).then(|| inner.steps.local(job, run.scheduled_at)),
+        checkpoint: checkpoint.take(),
         due_at: Some(run.start_at),
     })
 }
@@ -177,6 +188,8 @@ fn not_run(outcome: Outcome, error: RunError, now: Timestamp) -> AttemptReport {
         log: AttemptLog::default(),
         receipt: Receipt::default(),
         retry: None,
+        progress: None,
+        checkpoint: None,
     }
 }
 
@@ -190,7 +203,7 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
         let mut items = std::mem::take(&mut batch);
         for Ended { claimed, .. } in &mut items {
             // The lease may have been renewed under another token meanwhile.
-            claimed.lease.token = inner.in_flight().get(&claimed.run.id).copied().unwrap_or(claimed.lease.token);
+            claimed.lease.token = inner.in_flight().get(&claimed.run.id).map_or(claimed.lease.token, |ours| ours.token);
         }
         while let Err(error) = inner.steps.settle(items.clone(), now).await {
             tracing::error!(%error, attempts = items.len(), "ended attempts could not be stored; trying again");
@@ -208,13 +221,27 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
     }
 }
 
+/// Tells who watches how far the running attempts are; what they told in between is left out.
+async fn tell_progress(inner: Arc<Inner>) {
+    loop {
+        let fresh = inner.executor.fresh_progress().await;
+        let wait = PROGRESS_EVERY.max(PROGRESS_SHARE * u32::try_from(fresh.len()).unwrap_or(u32::MAX));
+        for (run, progress) in fresh {
+            let Some(InFlight { job, attempt, .. }) = inner.in_flight().get(&run).cloned() else { continue };
+            let tenant = job.tenant.clone();
+            inner.events.emit_passing(inner.clock.now(), &tenant, EventKind::RunProgress { job, run, attempt, progress });
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// Keeps the leases of running attempts, and stops those that are no longer ours or that somebody asked to cancel.
 async fn renew(inner: Arc<Inner>) {
     let lease = inner.options.lease;
     let every = Duration::try_from(lease).unwrap_or(Duration::from_secs(15)) / 3;
     loop {
         tokio::time::sleep(every).await;
-        let runs: Vec<_> = inner.in_flight().iter().map(|(run, token)| (*run, *token)).collect();
+        let runs: Vec<_> = inner.in_flight().iter().map(|(run, ours)| (*run, ours.token)).collect();
         if runs.is_empty() {
             continue;
         }

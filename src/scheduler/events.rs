@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::job::{ComponentName, JobKey, Outcome, Receipt, Run, RunId, SkipReason, TenantId};
+use crate::job::{ComponentName, JobKey, Outcome, Progress, Receipt, Run, RunId, SkipReason, TenantId};
 
 /// How many past events a late-comer can ask for.
 const KEPT: usize = 1_024;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Grows by one with each event of this server process.
+    /// Grows by one with each event of this server process; one that is not kept has the id of the last that is.
     pub id: u64,
     pub at: Timestamp,
     pub tenant: TenantId,
@@ -35,6 +35,7 @@ pub enum EventKind {
     JobRemoved { job: JobKey },
     JobFinished { job: JobKey },
     RunStarted { job: JobKey, run: RunId, attempt: u32, scheduled_at: Timestamp },
+    RunProgress { job: JobKey, run: RunId, attempt: u32, progress: Progress },
     RunEnded { job: JobKey, run: RunId, attempt: u32, outcome: Outcome, scheduled_at: Timestamp, message: Option<String>, receipt: Option<Box<Receipt>> },
     RunRetry { job: JobKey, run: RunId, attempt: u32, outcome: Outcome, at: Timestamp },
     FiringSkipped { job: JobKey, reason: SkipReason, count: u64, first: Timestamp, last: Timestamp },
@@ -64,6 +65,13 @@ impl Events {
         kept.push_back(event.clone());
         // Sent under the lock, so that a subscriber's replay and its live events meet without a gap. Nobody listening is fine.
         let _ = self.live.send(event);
+    }
+
+    /// For those who listen now: it is not kept, so that many of it push out nothing that is.
+    pub(super) fn emit_passing(&self, at: Timestamp, tenant: &TenantId, kind: EventKind) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = kept.back().map_or(0, |last| last.id);
+        let _ = self.live.send(Arc::new(Event { id, at, tenant: tenant.clone(), kind }));
     }
 
     /// The kept events after `id` (`None`: none of them), and the live ones from then on.

@@ -28,7 +28,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Run, RunId, TenantId, UpstreamEnd, Version};
+use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Progress, Run, RunId, TenantId, UpstreamEnd, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -87,6 +87,7 @@ impl Default for Options {
                 resources: 10_000,
                 host_call_bytes: 16 << 20,
                 random: 1 << 20,
+                checkpoint: 16 << 20,
             },
             lease: SignedDuration::from_secs(15),
             batch_max: 500,
@@ -120,9 +121,18 @@ struct Inner {
     stopped: watch::Sender<bool>,
     /// Artefacts of references that were run lately; emptied when a component is pushed or removed.
     resolved: Mutex<HashMap<Pinned, Artefact>>,
-    in_flight: Mutex<HashMap<RunId, u64>>,
+    in_flight: Mutex<HashMap<RunId, InFlight>>,
     /// Held from the check of what a job follows until it is stored, so that no two together make a cycle.
     following: tokio::sync::Mutex<()>,
+}
+
+/// A run that is being attempted here.
+#[derive(Clone)]
+struct InFlight {
+    /// The fencing token.
+    token: u64,
+    job: JobKey,
+    attempt: u32,
 }
 
 /// A component version as a run names it.
@@ -221,6 +231,8 @@ pub struct RunDetail {
     pub job: Option<Job>,
     /// What the run is waiting for, where it has not started: for people.
     pub waiting_for: Option<String>,
+    /// How far its running attempt is, as that told last; `None` too where another server runs it.
+    pub progress: Option<Progress>,
 }
 
 impl Scheduler {
@@ -313,8 +325,8 @@ impl Inner {
         self.wake.notify_one();
     }
 
-    /// Runs of ours that are being attempted, with their fencing tokens.
-    fn in_flight(&self) -> MutexGuard<'_, HashMap<RunId, u64>> {
+    /// Runs of ours that are being attempted.
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<RunId, InFlight>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

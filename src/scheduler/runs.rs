@@ -50,7 +50,8 @@ impl Scheduler {
                 _ => "a free slot".to_owned(),
             }),
         };
-        Ok(RunDetail { run, attempts, job, waiting_for })
+        let progress = if run.state == RunState::Running { self.inner.executor.progress(id) } else { None };
+        Ok(RunDetail { run, attempts, job, waiting_for, progress })
     }
 
     async fn running(&self, key: &JobKey) -> Result<u64, SchedulerError> {

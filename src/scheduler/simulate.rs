@@ -181,7 +181,7 @@ impl Simulation {
         while let Some(entry) = self.going.first_entry().filter(|e| e.key().0 <= self.now) {
             let (claimed, outcome) = entry.remove();
             let attempt = pretended(&claimed.run, outcome, self.now);
-            ended.push(Ended { claimed, attempt, advice: None });
+            ended.push(Ended { claimed, attempt, advice: None, checkpoint: None });
         }
         let any = !ended.is_empty();
         if any {
@@ -225,7 +225,7 @@ impl Simulation {
     /// Servers that were taken for dead come back, and want to record how their attempts ended.
     pub async fn ghosts_return(&mut self) -> Result<(), StoreError> {
         let ghosts = std::mem::take(&mut self.ghosts).into_iter();
-        let ended = ghosts.map(|(claimed, outcome)| Ended { attempt: pretended(&claimed.run, outcome, self.now), claimed, advice: None });
+        let ended = ghosts.map(|(claimed, outcome)| Ended { attempt: pretended(&claimed.run, outcome, self.now), claimed, advice: None, checkpoint: None });
         self.steps.settle(ended.collect(), self.now).await
     }
 
@@ -301,6 +301,7 @@ fn pretended(run: &Run, outcome: Outcome, now: Timestamp) -> Attempt {
         receipt: Receipt::default(),
         result: None,
         log: AttemptLog::default(),
+        progress: None,
     }
 }
 

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::job::{After, Attempt, AttemptLog, CalendarName, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
@@ -63,6 +64,8 @@ pub(super) struct Ended {
     pub attempt: Attempt,
     /// What the guest said of another attempt.
     pub advice: Option<RetryAdvice>,
+    /// What it saved for later attempts.
+    pub checkpoint: Option<Vec<u8>>,
 }
 
 /// Why later firings cancel.
@@ -190,13 +193,22 @@ impl Steps {
         }
     }
 
+    /// `at` in RFC 3339, in the time zone of the job's trigger; UTC where that cannot be compiled.
+    pub fn local(&self, job: &Job, at: Timestamp) -> String {
+        let zone = self.trigger(job).map_or(TimeZone::UTC, |trigger| trigger.timezone().clone());
+        at.display_with_offset(zone.to_offset(at)).to_string()
+    }
+
     /// Settles runs whose lease ended: their server died. One that `goes_on` here was not lost (the clock stepped, the
     /// store was slow): it is ours under the new lease that `goes_on` is shown. True where there may be more at once.
     pub async fn settle_lost(&self, now: Timestamp, mut goes_on: impl FnMut(&ClaimedRun) -> bool) -> Result<bool, StoreError> {
         let claimed = self.store.claim_lost(&self.owner, now, self.lease_end(now), self.batch_max).await?;
         let more = claimed.len() == self.batch_max;
-        let lost: Vec<_> =
-            claimed.into_iter().filter(|c| !goes_on(c)).map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed, advice: None }).collect();
+        let lost: Vec<_> = claimed
+            .into_iter()
+            .filter(|c| !goes_on(c))
+            .map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed, advice: None, checkpoint: None })
+            .collect();
         if !lost.is_empty() {
             self.settle(lost, now).await?;
         }
@@ -240,7 +252,15 @@ impl Steps {
             .collect();
         let ends = missed
             .into_iter()
-            .map(|(c, skip)| AttemptEnd { run: c.run.id, token: c.lease.token, attempt: None, settled: Settled::Missed(skip), pause_job: None, now })
+            .map(|(c, skip)| AttemptEnd {
+                run: c.run.id,
+                token: c.lease.token,
+                attempt: None,
+                settled: Settled::Missed(skip),
+                checkpoint: None,
+                pause_job: None,
+                now,
+            })
             .collect();
         let answers = self.store.finish_attempts(ends).await?;
         self.tell(told, &answers, now);
@@ -252,8 +272,8 @@ impl Steps {
         let mut told = Vec::with_capacity(ended.len());
         let mut paused = Vec::new();
         let mut ends = Vec::with_capacity(ended.len());
-        for (index, Ended { claimed, attempt, advice }) in ended.into_iter().enumerate() {
-            let ClaimedRun { mut run, job, lease } = claimed;
+        for (index, Ended { claimed, attempt, advice, checkpoint }) in ended.into_iter().enumerate() {
+            let ClaimedRun { mut run, job, lease, .. } = claimed;
             let outcome = attempt.outcome;
             let settlement = plan::settle(&job, &run, outcome, advice, now);
             run.error.clone_from(&attempt.error);
@@ -268,7 +288,7 @@ impl Steps {
                 paused.push((index, EventKind::JobPaused { job: run.job.clone(), reason: pause.reason.clone() }));
             }
             told.push((run.job.tenant.clone(), kind));
-            ends.push(AttemptEnd { run: run.id, token: lease.token, attempt: Some(attempt), settled, pause_job: settlement.pause_job, now });
+            ends.push(AttemptEnd { run: run.id, token: lease.token, attempt: Some(attempt), settled, checkpoint, pause_job: settlement.pause_job, now });
         }
         let answers = self.store.finish_attempts(ends).await?;
         let paused: Vec<_> =
@@ -329,5 +349,6 @@ fn lost_attempt(claimed: &ClaimedRun, now: Timestamp) -> Attempt {
         receipt: Receipt::default(),
         result: None,
         log: AttemptLog::default(),
+        progress: None,
     }
 }

@@ -142,6 +142,8 @@ pub struct ClaimedRun {
     pub run: Run,
     pub job: Job,
     pub lease: Lease,
+    /// What earlier attempts saved last. Of a run that was claimed as lost: none.
+    pub checkpoint: Option<Vec<u8>>,
 }
 
 /// How an attempt ended and what becomes of its run.
@@ -152,6 +154,8 @@ pub struct AttemptEnd {
     /// `None` for an attempt that left no record (its node died).
     pub attempt: Option<Attempt>,
     pub settled: Settled,
+    /// What the attempt saved for later ones, kept until the run ends; `None`: what was kept before stays.
+    pub checkpoint: Option<Vec<u8>>,
     /// Set to pause the job in the same transaction (too many failures in a row).
     pub pause_job: Option<Pause>,
     pub now: Timestamp,

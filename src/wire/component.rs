@@ -26,7 +26,7 @@ pub struct Component {
 pub struct Entry {
     /// As in a reference: `main`, `func`, `interface.func`.
     pub name: String,
-    /// `command` or `function`.
+    /// `command`, `function` or `job`.
     pub kind: String,
     /// Its WIT signature; empty for `main`.
     #[serde(default)]

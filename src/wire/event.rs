@@ -46,6 +46,15 @@ pub enum EventKind {
         attempt: u32,
         scheduled_at: Timestamp,
     },
+    /// How far a running attempt is, as it tells itself; the newest, some ten times a second at most. Not replayed.
+    RunProgress {
+        job: JobId,
+        run: RunId,
+        attempt: u32,
+        /// From 0 to 1, where it is known.
+        fraction: Option<f64>,
+        message: String,
+    },
     RunEnded {
         job: JobId,
         run: RunId,
@@ -92,6 +101,7 @@ impl EventKind {
             Self::JobRemoved { .. } => "job-removed",
             Self::JobFinished { .. } => "job-finished",
             Self::RunStarted { .. } => "run-started",
+            Self::RunProgress { .. } => "run-progress",
             Self::RunEnded { .. } => "run-ended",
             Self::RunRetry { .. } => "run-retry",
             Self::FiringSkipped { .. } => "firing-skipped",
@@ -109,6 +119,7 @@ impl EventKind {
             | Self::JobRemoved { job }
             | Self::JobFinished { job }
             | Self::RunStarted { job, .. }
+            | Self::RunProgress { job, .. }
             | Self::RunEnded { job, .. }
             | Self::RunRetry { job, .. }
             | Self::FiringSkipped { job, .. } => Some(job),

@@ -26,7 +26,8 @@ pub use problem::Problem;
 pub use run::{Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun};
 
 pub use crate::job::{
-    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Receipt, RunError, RunId, RunState, SkipReason, TenantId, UpstreamEnd,
+    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunState, SkipReason, TenantId,
+    UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, Job, JobId, Outcome, Page, Receipt, RunError, RunId, RunState, SkipReason, TenantId, UpstreamEnd};
+use super::{Cause, Job, JobId, Outcome, Page, Progress, Receipt, RunError, RunId, RunState, SkipReason, TenantId, UpstreamEnd};
 use crate::job;
 
 /// One execution of a job.
@@ -117,6 +117,9 @@ pub struct RunDetail {
     pub attempts: Vec<Attempt>,
     /// What it waits for, where it has not started: for people.
     pub waiting_for: Option<String>,
+    /// How far its running attempt is, as that told last.
+    #[serde(default)]
+    pub progress: Option<Progress>,
     /// The job as it is now, where it still exists.
     pub job_now: Option<Job>,
 }
@@ -135,6 +138,9 @@ pub struct Attempt {
     /// What the entry returned; for a command its stdout as a string (invalid UTF-8 replaced).
     pub result: Option<Value>,
     pub receipt: Receipt,
+    /// The last that it told of how far it was.
+    #[serde(default)]
+    pub progress: Option<Progress>,
 }
 
 impl From<job::Attempt> for Attempt {
@@ -148,6 +154,7 @@ impl From<job::Attempt> for Attempt {
             error: attempt.error,
             result: attempt.result.as_ref().map(job::RunResult::to_json),
             receipt: attempt.receipt,
+            progress: attempt.progress,
         }
     }
 }

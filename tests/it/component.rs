@@ -121,6 +121,74 @@ async fn an_offered_import_of_another_shape_is_refused() {
     assert!(error.to_string().contains("wasi:clocks/monotonic-clock@0.2.0"), "{error}");
 }
 
+/// A command that imports a function of an interface; `ty` is the function's.
+fn importing(interface: &str, function: &str, ty: &str) -> Vec<u8> {
+    wat::component(&format!(
+        r#"(component
+            (import "{interface}" (instance (export "{function}" (func {ty}))))
+            (core module $m (func (export "run") (result i32) i32.const 0))
+            (core instance $i (instantiate $m))
+            (func $run (result (result)) (canon lift (core func $i "run")))
+            (instance $command (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.0" (instance $command)))"#
+    ))
+}
+
+/// Compatible versions add functions and never change them: so an older or newer one runs as far as it asks for what is there.
+#[tokio::test]
+async fn a_component_of_an_older_or_newer_minor_version_of_wasi_runs() {
+    for version in ["0.2.0", "0.2.6", "0.2.99"] {
+        let component = importing(&format!("wasi:clocks/monotonic-clock@{version}"), "now", "(result u64)");
+        assert_eq!(cage::run(&component, bellcage::job::Limits::default()).await.outcome, Outcome::Succeeded, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_of_a_newer_minor_version_of_wasi_is_refused_with_the_imports_name_and_version() {
+    let error = refused(&importing("wasi:clocks/monotonic-clock@0.2.99", "tomorrow", "(result u64)")).await;
+    assert_eq!(error.code(), "component-import-mismatch");
+    let text = error.to_string();
+    assert!(text.contains("wasi:clocks/monotonic-clock@0.2.99") && text.contains("tomorrow"), "{text}");
+}
+
+#[tokio::test]
+async fn another_version_of_the_job_package_is_refused_by_name() {
+    let error = refused(&importing("bellcage:job/cancellation@0.2.0", "is-cancelled", "(result bool)")).await;
+    assert_eq!(error.to_string(), r#"the component imports "bellcage:job/cancellation@0.2.0", which bellcage does not offer"#);
+    let newer = importing("bellcage:job/cancellation@0.1.7", "is-cancelled", "(result bool)");
+    assert_eq!(cage::run(&newer, bellcage::job::Limits::default()).await.outcome, Outcome::Succeeded);
+}
+
+/// An interface that exports `run: func() -> u32`.
+fn exporting(interface: &str) -> Vec<u8> {
+    wat::component(&format!(
+        r#"(component
+            (core module $m (func (export "run") (result i32) i32.const 7))
+            (core instance $i (instantiate $m))
+            (func $run (result u32) (canon lift (core func $i "run")))
+            (instance $entry (export "run" (func $run)))
+            (export "{interface}" (instance $entry)))"#
+    ))
+}
+
+#[tokio::test]
+async fn a_typed_job_of_another_version_or_shape_is_refused() {
+    let error = refused(&exporting("bellcage:job/entry@0.2.0")).await;
+    assert_eq!(error, ComponentError::UnknownExport { export: "bellcage:job/entry@0.2.0".to_owned() });
+    let error = refused(&exporting("bellcage:job/entry@0.1.0")).await;
+    assert_eq!(error.to_string(), r#"the component's export "bellcage:job/entry@0.1.0" is not what bellcage calls by that name; it has run: func() -> u32"#);
+}
+
+#[tokio::test]
+async fn a_typed_job_is_named_after_its_function() {
+    let (_, inspection) = Kept::new().push(&cage::built_guest("wordcount")).await.unwrap();
+    let entry = &inspection.entries[0];
+    assert_eq!((inspection.entries.len(), entry.name.as_str(), entry.kind), (1, "run", EntryKind::Job));
+    for name in ["run", "entry.run", "bellcage:job/entry.run", "bellcage:job/entry@0.1.0.run"] {
+        assert_eq!(inspection.entry(&name.parse().unwrap()), Ok(entry), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn an_artefact_from_outside_is_refused() {
     let kept = Kept::new();

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
+use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _};
-use bellcage::job::{Entry, Outcome};
+use bellcage::job::{Attempt, Entry, JobKey, Outcome, TenantId};
+use bellcage::scheduler::{EventKind, OnConflict, Options, Parts, Scheduler};
+use bellcage::store::Memory;
 use serde_json::{Value, json};
 
 use crate::support::cage::{self, ReportExt as _};
@@ -68,6 +73,57 @@ async fn printed_json(guest: &str, stdin: &[u8], args: &[&str]) -> Value {
 
 fn logged(report: &AttemptReport) -> String {
     String::from_utf8_lossy(&report.log.head).into_owned()
+}
+
+/// A typed job that is pushed, added and run: what became of it, and the log of its attempt.
+async fn job(guest: &str, args: Value) -> (Attempt, String) {
+    // In the tests' cache, so that pushing it compiles nothing.
+    request(guest).await;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("artefacts");
+    // Before half past midnight in Tokyo, where it is the second of January already.
+    let clock = Manual::at("2026-01-01T15:29:00Z".parse().expect("an instant"));
+    let parts = Parts {
+        store: Arc::new(Memory::default()),
+        executor: Arc::new(cage::pool(1)),
+        compiler: cage::compiler(),
+        cache: Cache::open(&folder, &EngineSettings::default()).expect("the tests' cache"),
+        clock: Arc::new(clock.clone()),
+        options: Options::default(),
+    };
+    let scheduler = Scheduler::start(parts).await.expect("it starts");
+    let tenant = TenantId::default();
+    scheduler.push_component(&tenant, &guest.parse().expect("a name"), cage::built_guest(guest), false).await.expect("it is taken");
+    let trigger = json!({ "at": "2026-01-02T00:30:00", "timezone": "Asia/Tokyo" });
+    let spec = json!({ "component": format!("{guest}:run"), "args": args, "trigger": trigger });
+    let key = JobKey { tenant: tenant.clone(), id: "nightly".parse().expect("an id") };
+    let (_, mut events) = scheduler.events().subscribe(None);
+    scheduler.add_job(key, serde_json::from_value(spec).expect("a job"), OnConflict::Error).await.expect("its arguments fit");
+    clock.set("2026-01-01T15:30:00Z".parse().expect("an instant"));
+    let run = loop {
+        if let EventKind::RunStarted { run, .. } = events.recv().await.expect("an event").kind {
+            break run;
+        }
+    };
+    let mut detail = scheduler.wait_run(&tenant, run).await.expect("it ends");
+    scheduler.shutdown(Duration::ZERO).await;
+    let attempt = detail.attempts.remove(0);
+    let log = attempt.log.to_text();
+    (attempt, log)
+}
+
+/// What a typed job that succeeds returns, and its log.
+async fn done(guest: &str, args: Value) -> (Value, String) {
+    let (attempt, log) = job(guest, args).await;
+    assert_eq!(attempt.outcome, Outcome::Succeeded, "{guest}: {:?}", attempt.error);
+    (attempt.result.expect("a result").to_json(), log)
+}
+
+/// The message of one that fails for good.
+async fn failure(guest: &str, args: Value) -> String {
+    let (attempt, _) = job(guest, args).await;
+    let error = attempt.error.expect("it fails");
+    assert_eq!((attempt.outcome, error.code.as_str()), (Outcome::Failed, "returned-failure"), "{guest}: {error:?}");
+    error.message
 }
 
 /// What an exported function that succeeds returns.
@@ -167,6 +223,63 @@ async fn hand_written_text_checks_a_card_number() {
 async fn hand_written_text_copies_its_input() {
     let text = "abc xyz å\n".repeat(20_000);
     assert_eq!(printed("upper", text.as_bytes(), &[]).await, text.replace("abc xyz", "ABC XYZ"));
+}
+
+#[tokio::test]
+async fn rust_counts_words() {
+    let documents = json!([{ "name": "a", "text": "to be or not to be" }]);
+    let (counted, log) = done("wordcount", json!({ "documents": documents, "top": 2 })).await;
+    assert_eq!(counted, json!({ "documents": 1, "words": 6, "distinct": 4, "top": [["be", 2], ["to", 2]], "attempt": 1 }));
+    assert_eq!(log, "");
+}
+
+#[tokio::test]
+async fn python_finds_what_stands_out() {
+    let (found, log) = done("outliers", json!({ "series": { "mon": 12.0, "tue": 11.5, "wed": 48.0 }, "sigmas": 1.0 })).await;
+    assert_eq!(found, json!({ "mean": 23.833, "deviation": 20.93, "outliers": { "wed": 48.0 } }));
+    // The local day on which it was due.
+    assert_eq!(log, "INFO outliers: nightly: 3 values for 2026-01-02\n");
+    assert_eq!(failure("outliers", json!({ "series": {} })).await, "a series of 0 values has no outliers: two are needed");
+}
+
+#[tokio::test]
+async fn javascript_groups_rows() {
+    let rows = json!([{ "region": "north", "amount": 3 }, { "region": "south", "amount": 1 }, { "region": "north", "amount": 5 }]);
+    let (grouped, log) = done("summarise", json!({ "rows": rows, "by": "region", "sum": "amount" })).await;
+    let groups = json!({ "north": { "rows": 2, "sum": 8, "max": 5 }, "south": { "rows": 1, "sum": 1, "max": 1 } });
+    assert_eq!(grouped, json!({ "date": "2026-01-02", "groups": groups }));
+    assert_eq!(log, "INFO summarise: nightly, attempt 1: 3 rows\n");
+    assert_eq!(failure("summarise", Value::Null).await, "args need rows, by and sum");
+}
+
+#[tokio::test]
+async fn typescript_renders_markdown() {
+    let (rendered, _) = done("markdown", json!({ "markdown": "# Today\n\n- *one* & two\n- `three`" })).await;
+    assert_eq!(rendered["html"], "<h1>Today</h1>\n<ul><li><em>one</em> &amp; two</li><li><code>three</code></li></ul>");
+}
+
+#[tokio::test]
+async fn c_sums_what_it_is_given() {
+    let (sums, _) = done("checksum-job", json!({ "text": "123456789" })).await;
+    assert_eq!((&sums["crc32"], &sums["adler32"]), (&json!("cbf43926"), &json!("091e01de")));
+}
+
+#[tokio::test]
+async fn go_finds_what_matches_in_its_input() {
+    let (found, log) = done("scan-job", json!({ "text": "a=1\nb\nc=22\n", "pattern": r"\d+" })).await;
+    assert_eq!(found, json!({ "lines": 3, "matches": [{ "line": 1, "text": "1" }, { "line": 3, "text": "22" }] }));
+    assert_eq!(log, "INFO scan: nightly: 2 matches in 3 lines\n");
+    assert_eq!(failure("scan-job", json!({ "text": "" })).await, "args need a pattern");
+}
+
+#[tokio::test]
+async fn new_projects_of_typed_jobs_greet() {
+    for guest in ["template-rust", "template-python", "template-js"] {
+        let (greeting, log) = done(guest, json!({ "name": "Ada" })).await;
+        assert_eq!(greeting, json!({ "greeting": "hello Ada" }), "{guest}");
+        assert!(log.starts_with("INFO run ") && log.ends_with(", attempt 1\n"), "{guest}: {log}");
+        assert_eq!(failure(guest, json!({ "name": "" })).await, "there is nobody to greet", "{guest}");
+    }
 }
 
 #[tokio::test]

@@ -293,3 +293,65 @@ async fn a_job_tells_which_of_those_that_it_follows_have_ended_and_which_are_gon
     let seen: Vec<_> = waits_for.iter().map(|w| (w.job.as_str(), w.exists, w.ended.as_ref().map(|end| end.run))).collect();
     assert_eq!(seen, [("a", true, Some(run)), ("b", false, None)]);
 }
+
+/// Adds the job `words`, which counts three documents, one an attempt, and pushes what it calls.
+async fn words(rig: &Rig, fields: Value) {
+    rig.scheduler.push_component(&tenant(), &"wordcount".parse().expect("a name"), cage::built_guest("wordcount"), false).await.expect("it compiles");
+    let documents: Vec<_> = ["a b", "a", "c"].iter().map(|text| json!({ "name": format!("{text}.txt"), "text": text })).collect();
+    let mut job = json!({
+        "component": "wordcount:run", "args": { "documents": documents, "batch": 1, "top": 1 },
+        "trigger": { "every": "1h" }, "retry": { "max_attempts": 3, "on": [] },
+    });
+    job.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+    rig.add("words", job).await;
+}
+
+/// As its guest asks: later attempts come a second later, though no outcome is attempted again, and go on where it was.
+#[tokio::test]
+async fn a_typed_job_goes_on_in_its_next_attempt_when_it_asks_for_one() {
+    let mut rig = Rig::new(4).await;
+    words(&rig, json!({})).await;
+    rig.clock.set(at(3600));
+    for attempt in 1..3 {
+        let (retried, again) = rig.next(|kind| if let EventKind::RunRetry { attempt, at, .. } = kind { Some((*attempt, *at)) } else { None }).await;
+        assert_eq!((retried, again), (attempt, at(3600 + i64::from(attempt))));
+        rig.clock.set(again);
+    }
+    let (run, outcome) = rig.ended().await;
+    assert_eq!(outcome, Outcome::Succeeded);
+    let detail = rig.run(run).await;
+    let result = detail.attempts[2].result.as_ref().expect("a result").to_json();
+    assert_eq!(result, json!({ "documents": 3, "words": 4, "distinct": 3, "top": [["a", 2]], "attempt": 3 }));
+    let told: Vec<_> = detail.attempts.iter().map(|attempt| attempt.progress.clone().expect("it told").message).collect();
+    assert_eq!(told, ["a b.txt", "a.txt", "c.txt"]);
+    assert_eq!(detail.attempts[0].error.as_ref().expect("it failed").message, "1 of 3 documents counted");
+}
+
+#[tokio::test]
+async fn what_a_run_saved_is_not_there_for_the_next_run() {
+    let mut rig = Rig::new(4).await;
+    words(&rig, json!({ "retry": { "max_attempts": 1 } })).await;
+    for hour in 1..3 {
+        rig.clock.set(at(3600 * hour));
+        let (run, outcome) = rig.ended().await;
+        let error = rig.run(run).await.run.error.expect("it failed");
+        assert_eq!((outcome, error.message.as_str()), (Outcome::Failed, "1 of 3 documents counted"));
+    }
+}
+
+#[tokio::test]
+async fn who_watches_is_told_how_far_a_run_is() {
+    let mut rig = Rig::new(4).await;
+    words(&rig, json!({})).await;
+    let documents: Vec<_> = (0..1_000).map(|n| json!({ "name": format!("{n}.txt"), "text": "a" })).collect();
+    let args = Some(json!({ "documents": documents, "pause_ms": 10 }));
+    let run = rig.scheduler.trigger(&key("words"), TriggerRequest { args }).await.expect("it is made").id;
+    let (of, told) = rig.next(|kind| if let EventKind::RunProgress { run, progress, .. } = kind { Some((*run, progress.clone())) } else { None }).await;
+    assert_eq!(of, run);
+    assert!(told.message.ends_with(".txt") && told.fraction.is_some_and(|part| part > 0.0), "{told:?}");
+    let now = rig.run(run).await.progress.expect("it runs");
+    assert!(now.fraction >= told.fraction);
+    rig.scheduler.cancel_run(&tenant(), run, "enough").await.expect("it is there");
+    assert_eq!(rig.ended().await, (run, Outcome::Cancelled));
+    assert_eq!(rig.run(run).await.progress, None);
+}

@@ -53,6 +53,8 @@ pub const CODES: &[Code] = &[
     code("limit-instances", "the component has more core instances than limits.instances", "raise limits.instances, or compose it of fewer parts"),
     code("limit-table-elements", "the component's tables have more elements than limits.table_elements", "raise limits.table_elements"),
     code("returned-err", "the exported function returned its error case", "read the value with bellcage runs show RUN; the error is the guest's own"),
+    code("returned-failure", "the typed job returned a failure", "read its message and log with bellcage runs show RUN; the failure is the guest's own"),
+    code("result-not-json", "the typed job returned a text that is not JSON", "let it return JSON, or nothing; a text is a JSON string, with its quotes"),
     code(
         "host-error",
         "the host refused a call of the guest in a way that ended it",
@@ -94,7 +96,6 @@ pub const CODES: &[Code] = &[
         "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
         "change these jobs first, or push the version with --force: they are then refused as they fire",
     ),
-    code("bad-calendar", "a rule of an exclusion calendar is not one", "write rules as bellcage calendar set --help shows them"),
     code(
         "calendar-in-use",
         "the exclusion calendar cannot be removed while jobs refer to it",
@@ -121,6 +122,16 @@ pub const CODES: &[Code] = &[
         "build it for WASI 0.2 (wasm32-wasip2) without that interface",
     ),
     code("component-import-mismatch", "the component imports an offered interface in another shape", "build it against WASI 0.2 as published"),
+    code(
+        "component-unknown-export",
+        "the component is a typed job of a version of bellcage:job that is not known here",
+        "build it against bellcage:job 0.1, or use a newer bellcage",
+    ),
+    code(
+        "component-export-mismatch",
+        "the component exports bellcage:job/entry in another shape than the published one",
+        "build it against bellcage:job 0.1 as published: wit/job.wit",
+    ),
     code(
         "component-needs-too-much",
         "the component needs more memory, tables or instances from the start than can be given",
@@ -253,7 +264,6 @@ pub const CODES: &[Code] = &[
     ),
     code("unknown-setting", "there is no such setting", "see all settings with bellcage config show"),
     code("unknown-code", "there is no such error code", "see all of them with bellcage explain error"),
-    code("bench-failed", "a figure could not be measured", "look at the message; close what else uses the machine, and try again"),
     code(
         "confinement-missing",
         "this machine does not give processes that run guests the confinement that executor.confinement demands",

@@ -1,9 +1,15 @@
-//! What guests may import: WASI 0.2, interface by interface. What is not listed here does not link.
+//! What guests may import: WASI 0.2 and `bellcage:job`, interface by interface. What is not listed here does not link.
 //!
 //! That an interface links says nothing about what it gives: there are no preopened directories, no sockets and no
 //! name lookups (see `Guest::new`), so guests whose standard library imports these find them empty or denied.
 //! Every call into an interface passes its getter, which is where it is counted.
 
+mod bindings;
+mod cancellation;
+mod checkpoint;
+pub(super) mod entry;
+mod logging;
+mod progress;
 mod random;
 
 use wasmtime::Engine;
@@ -11,11 +17,15 @@ use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings;
+use wasmtime_wasi::p2::bindings as p2;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
 use super::guest::Guest;
-use crate::component::{ComponentError, as_shown};
+use crate::component::{ComponentError, JOB_PACKAGE, JOB_VERSIONS, as_shown};
+pub(super) use cancellation::Cancellation;
+pub(super) use checkpoint::Checkpoint;
+pub(super) use logging::Logging;
+pub(super) use progress::{Reporting, shown};
 pub(super) use random::Random;
 
 /// Streams and pollables need nothing but the table they are in.
@@ -35,7 +45,7 @@ macro_rules! interfaces {
 
         fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             $({
-                use bindings::$($module)::+ as interface;
+                use $($module)::+ as interface;
                 interface::add_to_linker::<Guest, $data>(linker, $(&$options,)? |guest| guest.counted(Interface::$variant).$view())?;
             })*
             Ok(())
@@ -44,38 +54,43 @@ macro_rules! interfaces {
 }
 
 interfaces! {
-    Environment "wasi:cli/environment": cli::environment, WasiCli, cli;
-    Exit "wasi:cli/exit": cli::exit, WasiCli, cli;
-    Stdin "wasi:cli/stdin": cli::stdin, WasiCli, cli;
-    Stdout "wasi:cli/stdout": cli::stdout, WasiCli, cli;
-    Stderr "wasi:cli/stderr": cli::stderr, WasiCli, cli;
-    TerminalInput "wasi:cli/terminal-input": cli::terminal_input, WasiCli, cli;
-    TerminalOutput "wasi:cli/terminal-output": cli::terminal_output, WasiCli, cli;
-    TerminalStdin "wasi:cli/terminal-stdin": cli::terminal_stdin, WasiCli, cli;
-    TerminalStdout "wasi:cli/terminal-stdout": cli::terminal_stdout, WasiCli, cli;
-    TerminalStderr "wasi:cli/terminal-stderr": cli::terminal_stderr, WasiCli, cli;
-    MonotonicClock "wasi:clocks/monotonic-clock": clocks::monotonic_clock, WasiClocks, clocks;
-    WallClock "wasi:clocks/wall-clock": clocks::wall_clock, WasiClocks, clocks;
-    Preopens "wasi:filesystem/preopens": filesystem::preopens, WasiFilesystem, filesystem;
-    Filesystem "wasi:filesystem/types": filesystem::types, WasiFilesystem, filesystem;
-    IoError "wasi:io/error": io::error, Io, table;
-    Poll "wasi:io/poll": io::poll, Io, table;
-    Streams "wasi:io/streams": io::streams, Io, table;
-    Random "wasi:random/random": random::random, Random<'static>, random_capped;
-    Insecure "wasi:random/insecure": random::insecure, Random<'static>, random_capped;
-    InsecureSeed "wasi:random/insecure-seed": random::insecure_seed, Random<'static>, random_capped;
-    InstanceNetwork "wasi:sockets/instance-network": sockets::instance_network, WasiSockets, sockets;
-    IpNameLookup "wasi:sockets/ip-name-lookup": sockets::ip_name_lookup, WasiSockets, sockets;
-    Network "wasi:sockets/network": sockets::network(sockets_options()), WasiSockets, sockets;
-    Tcp "wasi:sockets/tcp": sockets::tcp, WasiSockets, sockets;
-    TcpCreateSocket "wasi:sockets/tcp-create-socket": sockets::tcp_create_socket, WasiSockets, sockets;
-    Udp "wasi:sockets/udp": sockets::udp, WasiSockets, sockets;
-    UdpCreateSocket "wasi:sockets/udp-create-socket": sockets::udp_create_socket, WasiSockets, sockets;
+    Environment "wasi:cli/environment": p2::cli::environment, WasiCli, cli;
+    Exit "wasi:cli/exit": p2::cli::exit, WasiCli, cli;
+    Stdin "wasi:cli/stdin": p2::cli::stdin, WasiCli, cli;
+    Stdout "wasi:cli/stdout": p2::cli::stdout, WasiCli, cli;
+    Stderr "wasi:cli/stderr": p2::cli::stderr, WasiCli, cli;
+    TerminalInput "wasi:cli/terminal-input": p2::cli::terminal_input, WasiCli, cli;
+    TerminalOutput "wasi:cli/terminal-output": p2::cli::terminal_output, WasiCli, cli;
+    TerminalStdin "wasi:cli/terminal-stdin": p2::cli::terminal_stdin, WasiCli, cli;
+    TerminalStdout "wasi:cli/terminal-stdout": p2::cli::terminal_stdout, WasiCli, cli;
+    TerminalStderr "wasi:cli/terminal-stderr": p2::cli::terminal_stderr, WasiCli, cli;
+    MonotonicClock "wasi:clocks/monotonic-clock": p2::clocks::monotonic_clock, WasiClocks, clocks;
+    WallClock "wasi:clocks/wall-clock": p2::clocks::wall_clock, WasiClocks, clocks;
+    Preopens "wasi:filesystem/preopens": p2::filesystem::preopens, WasiFilesystem, filesystem;
+    Filesystem "wasi:filesystem/types": p2::filesystem::types, WasiFilesystem, filesystem;
+    IoError "wasi:io/error": p2::io::error, Io, table;
+    Poll "wasi:io/poll": p2::io::poll, Io, table;
+    Streams "wasi:io/streams": p2::io::streams, Io, table;
+    Random "wasi:random/random": p2::random::random, Random<'static>, random_capped;
+    Insecure "wasi:random/insecure": p2::random::insecure, Random<'static>, random_capped;
+    InsecureSeed "wasi:random/insecure-seed": p2::random::insecure_seed, Random<'static>, random_capped;
+    InstanceNetwork "wasi:sockets/instance-network": p2::sockets::instance_network, WasiSockets, sockets;
+    IpNameLookup "wasi:sockets/ip-name-lookup": p2::sockets::ip_name_lookup, WasiSockets, sockets;
+    Network "wasi:sockets/network": p2::sockets::network(sockets_options()), WasiSockets, sockets;
+    Tcp "wasi:sockets/tcp": p2::sockets::tcp, WasiSockets, sockets;
+    TcpCreateSocket "wasi:sockets/tcp-create-socket": p2::sockets::tcp_create_socket, WasiSockets, sockets;
+    Udp "wasi:sockets/udp": p2::sockets::udp, WasiSockets, sockets;
+    UdpCreateSocket "wasi:sockets/udp-create-socket": p2::sockets::udp_create_socket, WasiSockets, sockets;
+    Types "bellcage:job/types": bindings::types, entry::Types, types;
+    Logging "bellcage:job/logging": bindings::logging, Logging<'static>, logging;
+    Progress "bellcage:job/progress": bindings::progress, Reporting<'static>, reporting;
+    Cancellation "bellcage:job/cancellation": bindings::cancellation, Cancellation<'static>, cancellation;
+    Checkpoint "bellcage:job/checkpoint": bindings::checkpoint, Checkpoint<'static>, checkpoint;
 }
 
 /// Nothing unstable.
-fn sockets_options() -> bindings::sockets::network::LinkOptions {
-    bindings::sockets::network::LinkOptions::default()
+fn sockets_options() -> p2::sockets::network::LinkOptions {
+    p2::sockets::network::LinkOptions::default()
 }
 
 /// Everything that guests of `engine` may import.
@@ -97,5 +112,6 @@ pub(super) fn check_imports(component: &Component) -> Result<(), ComponentError>
 }
 
 fn is_offered(import: &str) -> bool {
-    import.split_once('@').is_some_and(|(name, version)| version.starts_with("0.2.") && NAMES.contains(&name))
+    let offered = |name: &str| if name.starts_with(JOB_PACKAGE) { JOB_VERSIONS } else { "0.2." };
+    import.split_once('@').is_some_and(|(name, version)| version.starts_with(offered(name)) && NAMES.contains(&name))
 }

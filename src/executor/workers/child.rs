@@ -8,6 +8,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -16,15 +17,17 @@ use wasmtime::component::Linker;
 
 use super::code::Code;
 use super::link::{self, Link};
-use super::message::{FromWorker, Number, Order, ToWorker, Told};
+use super::message::{FromWorker, Haste, Number, Order, ToWorker, Told};
 use crate::component::{EngineSettings, engine_config};
 use crate::executor::confine::{self, Bounds, Confinement, Worn};
 use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
+use crate::executor::news::News;
 use crate::executor::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
 use crate::executor::{AttemptReport, AttemptRequest, host, worker};
+use crate::job::Progress;
 
 /// The hidden subcommand of the binary that is a worker. Whoever's `program` an executor of worker processes is must hand
 /// it to `main` before any other start-up work.
@@ -46,6 +49,9 @@ pub(super) struct Brief {
 const OWN_DESCRIPTORS: u64 = 64;
 /// Memories of a component that have an image, each a descriptor.
 const IMAGES: u64 = 8;
+/// How often the news of attempts is told at most, and bytes of checkpoints each time: what is left is told the next time.
+const NEWS_EVERY: Duration = Duration::from_millis(100);
+const NEWS_BYTES: usize = 1 << 20;
 
 /// The worker's whole life.
 pub fn main() -> ExitCode {
@@ -147,6 +153,8 @@ struct Worker {
     has_said: Notify,
     /// An attempt has given back what it had of the pool.
     ended: Notify,
+    /// An attempt has told something.
+    news: Arc<Notify>,
     #[cfg(debug_assertions)]
     escapes: bool,
 }
@@ -156,7 +164,7 @@ type Components = HashMap<u32, Result<Arc<Loaded>, Ending>>;
 
 impl Worker {
     fn new(brief: &Brief, code: Code, linker: Linker<Guest>, running: Arc<Running>, ticker: Ticker) -> Self {
-        let (attempts, said, has_said, ended) = Default::default();
+        let (attempts, said, has_said, ended, news) = Default::default();
         #[cfg(not(debug_assertions))]
         let _ = brief;
         Self {
@@ -168,6 +176,7 @@ impl Worker {
             said,
             has_said,
             ended,
+            news,
             #[cfg(debug_assertions)]
             escapes: brief.escapes,
         }
@@ -176,6 +185,7 @@ impl Worker {
     /// Until the supervisor is gone.
     async fn serve(self: &Arc<Self>, mut link: Link, ready: &FromWorker) -> io::Result<()> {
         let mut components = Components::new();
+        tokio::spawn(self.clone().tell_news());
         link.put(ready)?;
         loop {
             link.put_frames(&std::mem::take(&mut *lock(&self.said)));
@@ -202,10 +212,13 @@ impl Worker {
                     self.run(*order, components)?;
                     continue;
                 }
-                Some(ToWorker::Cancel { attempt, reason }) => {
+                Some(ToWorker::Cancel { attempt, reason, haste }) => {
                     let signal = lock(&self.attempts).get(&attempt).cloned();
                     if let Some(signal) = signal {
-                        signal.cancel(&reason);
+                        match haste {
+                            Haste::Cancelled => signal.cancel(&reason),
+                            Haste::Unwanted => signal.cancel_at_once(&reason),
+                        }
                     }
                     continue;
                 }
@@ -240,14 +253,42 @@ impl Worker {
             }
             None => return Err(io::Error::other("an attempt of a component that was not loaded came")),
         };
-        let signal = Arc::new(Signal::default());
+        let signal = Arc::new(Signal::new(News::new(self.news.clone())));
         signal.runs_on(&self.running.engine);
         lock(&self.attempts).insert(attempt, signal.clone());
         self.running.in_flight.fetch_add(1, Ordering::SeqCst);
         self.ticker.wake();
-        let going = Going { worker: self.clone(), attempt, asked: Asked::of(&request), report: None };
+        let going = Going { worker: self.clone(), attempt, asked: Asked::of(&request), signal: signal.clone(), report: None };
         tokio::spawn(going.run(loaded, request, signal));
         Ok(())
+    }
+
+    /// Tells the newest of what attempts tell, and leaves out what came in between.
+    async fn tell_news(self: Arc<Self>) {
+        loop {
+            self.news.notified().await;
+            let attempts: Vec<_> = lock(&self.attempts).iter().map(|(number, signal)| (*number, signal.clone())).collect();
+            let mut told = 0;
+            for (number, signal) in attempts {
+                told += self.tell(number, &signal);
+                if told > NEWS_BYTES {
+                    self.news.notify_one();
+                    break;
+                }
+            }
+            tokio::time::sleep(NEWS_EVERY).await;
+        }
+    }
+
+    /// Says what is fresh of an attempt's news. Returns the bytes of its checkpoint.
+    fn tell(&self, attempt: Number, signal: &Signal) -> usize {
+        if let Some(Progress { fraction, message }) = signal.news.fresh_progress() {
+            self.say(&FromWorker::Progress { attempt, fraction, message });
+        }
+        let Some(bytes) = signal.news.fresh_checkpoint() else { return 0 };
+        let length = bytes.len();
+        self.say(&FromWorker::Checkpoint { attempt, bytes });
+        length
     }
 
     /// Sent when the attempts that can go on have had their turn.
@@ -263,6 +304,7 @@ struct Going {
     worker: Arc<Worker>,
     attempt: Number,
     asked: Asked,
+    signal: Arc<Signal>,
     report: Option<AttemptReport>,
 }
 
@@ -296,6 +338,7 @@ impl Drop for Going {
         worker.running.in_flight.fetch_sub(1, Ordering::SeqCst);
         lock(&worker.attempts).remove(&self.attempt);
         worker.ended.notify_waiters();
+        worker.tell(self.attempt, &self.signal);
         worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(report)) });
     }
 }

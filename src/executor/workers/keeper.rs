@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::message::Number;
+use super::message::{Haste, Number};
 use super::process::{Answer, Gone, Job, Process, StartError, answer};
 use super::{WorkersConfig, no_worker};
 use crate::executor::confine::Missing;
@@ -31,9 +31,11 @@ pub(super) enum Command {
     Cancel(Cancel),
 }
 
+#[derive(Clone)]
 pub(super) struct Cancel {
     pub number: Number,
     pub reason: String,
+    pub haste: Haste,
 }
 
 /// A handle on a keeper; dropping it ends its processes.
@@ -232,7 +234,7 @@ impl Keep {
                     tokio::spawn(alone(config, job, cancels));
                 }
                 Command::Run(job) => done = process.take(job),
-                Command::Cancel(cancel) => match process.cancel(cancel.number, &cancel.reason) {
+                Command::Cancel(cancel) => match process.cancel(&cancel) {
                     Ok(true) => {}
                     Ok(false) => self.cancel_apart(&cancel),
                     Err(gone) => done = Err(gone),
@@ -249,9 +251,9 @@ impl Keep {
         receiver
     }
 
-    fn cancel_apart(&self, Cancel { number, reason }: &Cancel) {
+    fn cancel_apart(&self, cancel: &Cancel) {
         for sender in &self.apart {
-            let _ = sender.send(Cancel { number: *number, reason: reason.clone() });
+            let _ = sender.send(cancel.clone());
         }
     }
 
@@ -281,7 +283,7 @@ fn hand_back(job: Job) {
 async fn drain(mut process: Process, mut cancels: mpsc::UnboundedReceiver<Cancel>) {
     while !process.is_idle() {
         let done = tokio::select! {
-            Some(Cancel { number, reason }) = cancels.recv() => process.cancel(number, &reason).map(|_| ()),
+            Some(cancel) = cancels.recv() => process.cancel(&cancel).map(|_| ()),
             turned = process.turn() => turned,
         };
         if let Err(gone) = done {

@@ -4,6 +4,7 @@
 //! supervisor                                   worker
 //!   Load + descriptor ─────────────────────►    maps it, keeps it under its number
 //!   Run ───────────────────────────────────►    …  Waiting, Started: only where it cannot start at once
+//!                      ◄─────────────────────   Progress, Checkpoint: the newest, some ten times a second at most
 //!                      ◄─────────────────────   Report
 //!   Cancel ────────────────────────────────►    … Report, as for any attempt
 //!   Unload ────────────────────────────────►    forgets it; attempts that have it keep it
@@ -15,7 +16,7 @@
 //! that is too long or does not decode, is a breach of the protocol and the worker's end. What a report says of *who* ran
 //! is the supervisor's own knowledge and not asked of the worker.
 //!
-//! What a guest is granted beyond WASI (HTTP, key-value, progress) belongs here too, as `FromWorker::Ask { attempt, call,
+//! What a guest is granted beyond WASI (HTTP, key-value) belongs here too, as `FromWorker::Ask { attempt, call,
 //! … }` answered by `ToWorker::Answer`: the worker has no network and no files, so a host function becomes a question,
 //! and the supervisor checks the grant on its own copy of the request.
 
@@ -47,9 +48,23 @@ pub(super) enum ToWorker<'a> {
     Cancel {
         attempt: Number,
         reason: Cow<'a, str>,
+        haste: Haste,
     },
     Ping,
 }
+
+/// How soon a cancelled attempt has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Haste {
+    /// A guest that asks for it is given some time.
+    Cancelled,
+    /// Nobody waits for it.
+    Unwanted,
+}
+
+/// Bytes as they are, in one piece.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Raw<'a>(#[serde(with = "raw", borrow)] Cow<'a, [u8]>);
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromWorker {
@@ -70,6 +85,17 @@ pub(super) enum FromWorker {
     Started {
         attempt: Number,
     },
+    Progress {
+        attempt: Number,
+        fraction: Option<f64>,
+        message: String,
+    },
+    /// What it saved for later attempts.
+    Checkpoint {
+        attempt: Number,
+        #[serde(with = "raw")]
+        bytes: Vec<u8>,
+    },
     Report {
         attempt: Number,
         report: Box<Told>,
@@ -84,6 +110,7 @@ pub(super) struct Order<'a> {
     pub component: u32,
     run: u128,
     number: u32,
+    job: Cow<'a, str>,
     /// `None` is `main`.
     function: Option<Cow<'a, str>>,
     /// JSON; empty where there are none.
@@ -94,6 +121,9 @@ pub(super) struct Order<'a> {
     stdin: Cow<'a, [u8]>,
     limits: Bounds,
     scheduled_at: i64,
+    scheduled_local: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    checkpoint: Option<Raw<'a>>,
 }
 
 /// `Limits`, without the forms that users write.
@@ -110,6 +140,7 @@ struct Bounds {
     resources: u64,
     host_call_bytes: u64,
     random: u64,
+    checkpoint: u64,
 }
 
 /// A report as it travels.
@@ -142,12 +173,14 @@ enum ToldResult {
 impl<'a> Order<'a> {
     pub fn new(attempt: Number, component: u32, request: &'a AttemptRequest) -> Self {
         // In full, so that a new field has to be thought of here.
-        let AttemptRequest { run, attempt: number, component: _, entry, args, program, env, stdin, limits, isolation: _, scheduled_at, due_at: _ } = request;
+        let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, stdin, limits, .. } = request;
+        let AttemptRequest { isolation: _, scheduled_at, scheduled_local, checkpoint, due_at: _, .. } = request;
         Self {
             attempt,
             component,
             run: run.0.as_u128(),
             number: *number,
+            job: Cow::Borrowed(job),
             function: match entry {
                 Entry::Main => None,
                 Entry::Function(name) => Some(Cow::Borrowed(name)),
@@ -158,15 +191,18 @@ impl<'a> Order<'a> {
             stdin: Cow::Borrowed(stdin),
             limits: Bounds::of(limits),
             scheduled_at: nanos(*scheduled_at),
+            scheduled_local: scheduled_local.as_deref().map(Cow::Borrowed),
+            checkpoint: checkpoint.as_deref().map(|bytes| Raw(Cow::Borrowed(bytes))),
         }
     }
 
     /// The request in the worker. Its artefact is a number here, and lateness is not its business.
     pub fn into_request(self) -> AttemptRequest {
-        let Self { attempt: _, component: _, run, number, function, args, program, env, stdin, limits, scheduled_at } = self;
+        let Self { attempt: _, component: _, run, number, job, function, args, program, env, stdin, limits, scheduled_at, scheduled_local, checkpoint } = self;
         AttemptRequest {
             run: RunId(uuid::Uuid::from_u128(run)),
             attempt: number,
+            job: job.into_owned(),
             component: Artefact { digest: Digest([0; 32]), path: std::path::PathBuf::new() },
             entry: function.map_or(Entry::Main, |name| Entry::Function(name.into())),
             args: if args.is_empty() { serde_json::Value::Null } else { serde_json::from_str(&args).unwrap_or_default() },
@@ -176,6 +212,8 @@ impl<'a> Order<'a> {
             limits: limits.into_limits(),
             isolation: Isolation::default(),
             scheduled_at: instant(scheduled_at),
+            scheduled_local: scheduled_local.map(Cow::into_owned),
+            checkpoint: checkpoint.map(|bytes| bytes.0.into_owned()),
             due_at: None,
         }
     }
@@ -183,21 +221,22 @@ impl<'a> Order<'a> {
 
 impl Bounds {
     fn of(limits: &Limits) -> Self {
-        let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random } = *limits;
+        let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = *limits;
         let timeout = (timeout.as_secs(), timeout.subsec_nanos());
-        Self { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random }
+        Self { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint }
     }
 
     fn into_limits(self) -> Limits {
-        let Self { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random } = self;
+        let Self { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = self;
         let timeout = SignedDuration::new(timeout.0, timeout.1);
-        Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random }
+        Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint }
     }
 }
 
 impl Told {
     pub fn new(report: AttemptReport) -> Self {
-        let AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry } = report;
+        // What it told meanwhile was said before.
+        let AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: _, checkpoint: _ } = report;
         Self {
             started_at: nanos(started_at),
             ended_at: nanos(ended_at),
@@ -236,6 +275,8 @@ impl Told {
             log: AttemptLog { head: log_head, dropped: log_dropped, tail: log_tail },
             receipt: Receipt { fuel_limit, memory_limit_bytes, queue_us, digest, node, ..used },
             retry: retry.map(|json| serde_json::from_str::<RetryAdvice>(&json)).transpose()?,
+            progress: None,
+            checkpoint: None,
         })
     }
 }
@@ -287,6 +328,7 @@ mod tests {
         AttemptRequest {
             run: RunId(uuid::Uuid::now_v7()),
             attempt: 3,
+            job: "nightly".to_owned(),
             component: Artefact { digest: Digest::of(b"guest"), path: "/cache/guest.cwasm".into() },
             entry: Entry::Function("reports.generate".into()),
             args: serde_json::json!({ "day": "ü", "limit": 10 }),
@@ -296,6 +338,8 @@ mod tests {
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
             isolation: Isolation::default(),
             scheduled_at: "2026-03-29T01:00:00.123456789Z".parse().unwrap(),
+            scheduled_local: Some("2026-03-29T03:00:00.123456789+02:00".to_owned()),
+            checkpoint: Some(vec![0, 255]),
             due_at: None,
         }
     }
@@ -323,6 +367,8 @@ mod tests {
             log: AttemptLog { head: vec![255], dropped: 5, tail: b"end".to_vec() },
             receipt: Receipt { fuel_used: 9, fuel_limit: 1, digest: "sha256:lie".to_owned(), ..Receipt::default() },
             retry: None,
+            progress: None,
+            checkpoint: None,
         };
         let bytes = postcard::to_stdvec(&FromWorker::Report { attempt: 7, report: Box::new(Told::new(sent.clone())) }).unwrap();
         let Ok(FromWorker::Report { attempt: 7, report }) = postcard::from_bytes(&bytes) else { panic!("another message") };

@@ -33,11 +33,11 @@ use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Executor};
 use crate::component::EngineSettings;
-use crate::job::{Digest, Isolation, Outcome, RunError, RunId};
+use crate::job::{Digest, Isolation, Outcome, Progress, RunError, RunId};
 
 pub use child::{SUBCOMMAND, main as worker_main};
 use keeper::{Cancel, Command, Keeper};
-use message::Number;
+use message::{Haste, Number};
 pub use process::StartError;
 use process::{Answer, Job};
 
@@ -240,21 +240,22 @@ impl Executor for Workers {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let (reply, mut answer) = oneshot::channel();
             let mut sent = Sent { keeper, number, ended: false };
-            if keeper.send(Command::Run(Job { number, request, reply })).is_err() {
+            if keeper.send(Command::Run(Job { number, request, signal: signal.clone(), reply })).is_err() {
                 return unstarted(&asked, Ending::internal("its keeper ended"));
             }
             let answered = match signal.or_stopped(&mut answer).await {
                 Some(answered) => answered,
                 None => {
-                    sent.cancel(signal.reason().unwrap_or("cancelled"));
+                    sent.cancel(signal.reason().unwrap_or("cancelled"), Haste::Cancelled);
                     answer.await
                 }
             };
             sent.ended = true;
             match answered {
                 Ok(Answer::Report(report)) => {
+                    let report = signal.news.complete(*report);
                     running.end();
-                    return *report;
+                    return report;
                 }
                 Ok(Answer::Unsent(unsent)) => request = unsent,
                 Err(_) => return unstarted(&asked, Ending::internal("its keeper panicked")),
@@ -268,6 +269,14 @@ impl Executor for Workers {
 
     fn cancel(&self, run: RunId, reason: &str) {
         self.running.cancel(run, reason);
+    }
+
+    fn progress(&self, run: RunId) -> Option<Progress> {
+        self.running.progress(run)
+    }
+
+    async fn fresh_progress(&self) -> Vec<(RunId, Progress)> {
+        self.running.fresh_progress().await
     }
 }
 
@@ -289,16 +298,16 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    fn cancel(&self, reason: &str) {
+    fn cancel(&self, reason: &str, haste: Haste) {
         // A keeper that is gone has no attempts.
-        let _ = self.keeper.send(Command::Cancel(Cancel { number: self.number, reason: reason.to_owned() }));
+        let _ = self.keeper.send(Command::Cancel(Cancel { number: self.number, reason: reason.to_owned(), haste }));
     }
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.cancel("nobody waits for it any more");
+            self.cancel("nobody waits for it any more", Haste::Unwanted);
         }
         self.keeper.in_flight.fetch_sub(1, Ordering::AcqRel);
     }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -21,12 +22,15 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::WorkersConfig;
 use super::child::{Brief, SUBCOMMAND};
+use super::keeper::Cancel;
 use super::link::{self, Link};
 use super::message::{FromWorker, Number, Order, ToWorker, Told};
 use crate::component::Artefact;
 use crate::executor::confine::{Layer, Missing, Spawn, Spawned, spawn};
 use crate::executor::ending::Ending;
+use crate::executor::host::shown;
 use crate::executor::sandbox::{Asked, unstarted};
+use crate::executor::signal::{GRACE, Signal};
 use crate::executor::{AttemptReport, AttemptRequest};
 use crate::job::{Digest, Outcome, RunError};
 
@@ -46,6 +50,8 @@ const SLOT_KEPT: u64 = 5 << 18;
 pub(super) struct Job {
     pub number: Number,
     pub request: Box<AttemptRequest>,
+    /// Where its news goes.
+    pub signal: Arc<Signal>,
     pub reply: oneshot::Sender<Answer>,
 }
 
@@ -105,10 +111,12 @@ pub(super) struct Process {
 
 struct InFlight {
     asked: Asked,
+    signal: Arc<Signal>,
     reply: oneshot::Sender<Answer>,
     sent_at: Timestamp,
     timeout: Duration,
     memory_max: u64,
+    checkpoint_max: u64,
     /// `None` while it waits for its share of the worker's pool.
     must_end: Option<Instant>,
 }
@@ -235,10 +243,12 @@ impl Process {
     }
 
     /// Asks that an attempt end. False where it is not here.
-    pub fn cancel(&mut self, number: Number, reason: &str) -> Result<bool, Gone> {
+    pub fn cancel(&mut self, cancel: &Cancel) -> Result<bool, Gone> {
+        let Cancel { number, reason, haste } = cancel;
+        let number = *number;
         if let Some(attempt) = self.attempts.get_mut(&number) {
-            attempt.must_end = Some(Instant::now() + self.config.overrun_max);
-            self.link.put(&ToWorker::Cancel { attempt: number, reason: reason.into() }).map_err(broken)?;
+            attempt.must_end = Some(Instant::now() + GRACE + self.config.overrun_max);
+            self.link.put(&ToWorker::Cancel { attempt: number, reason: reason.into(), haste: *haste }).map_err(broken)?;
             return Ok(true);
         }
         let Some(job) = self.components.take_waiting(number) else { return Ok(false) };
@@ -298,14 +308,23 @@ impl Process {
     }
 
     fn send(&mut self, component: u32, job: Job) -> Result<(), Gone> {
-        let Job { number, request, reply } = job;
+        let Job { number, request, signal, reply } = job;
         let limits = &request.limits;
-        let guest_bytes = limits.result.saturating_add(limits.logs).saturating_add(REPORT_MAX);
+        let guest_bytes = limits.result.saturating_add(limits.logs).saturating_add(limits.checkpoint).saturating_add(REPORT_MAX);
         self.link.frame_max = self.link.frame_max.max(usize::try_from(guest_bytes).unwrap_or(usize::MAX));
         self.link.put(&ToWorker::Run(Box::new(Order::new(number, component, &request)))).map_err(broken)?;
         let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
         let must_end = (Instant::now() + self.config.overrun_max).checked_add(timeout);
-        let in_flight = InFlight { asked: Asked::of(&request), reply, sent_at: Timestamp::now(), timeout, memory_max: limits.memory, must_end };
+        let in_flight = InFlight {
+            asked: Asked::of(&request),
+            signal,
+            reply,
+            sent_at: Timestamp::now(),
+            timeout,
+            memory_max: limits.memory,
+            checkpoint_max: limits.checkpoint,
+            must_end,
+        };
         self.attempts.insert(number, in_flight);
         self.taken += 1;
         self.worn |= self.taken >= self.config.recycle_after;
@@ -337,6 +356,14 @@ impl Process {
                     let overrun_max = self.config.overrun_max;
                     let attempt = self.attempt(attempt)?;
                     attempt.must_end = (Instant::now() + overrun_max).checked_add(attempt.timeout);
+                }
+                FromWorker::Progress { attempt, fraction, message } => self.attempt(attempt)?.signal.news.progress(shown(fraction, &message)),
+                FromWorker::Checkpoint { attempt, bytes } => {
+                    let attempt = self.attempt(attempt)?;
+                    if bytes.len() as u64 > attempt.checkpoint_max {
+                        return Err(Gone::Because("it sent a checkpoint that is larger than any guest may save".to_owned()));
+                    }
+                    attempt.signal.news.checkpoint(bytes);
                 }
                 FromWorker::Pong => {}
                 FromWorker::Ready { .. } | FromWorker::Unfit { .. } => return Err(Gone::Because("it said a first word again".to_owned())),

@@ -79,6 +79,7 @@ fn component(version: ComponentVersion, inspection: Inspection, schema: bool) ->
         let kind = match entry.kind {
             EntryKind::Command => "command",
             EntryKind::Function => "function",
+            EntryKind::Job => "job",
         };
         let schema = schema.then(|| entry.arguments_schema());
         wire::Entry { schema, name: entry.name, kind: kind.to_owned(), signature: entry.signature }

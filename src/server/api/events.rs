@@ -139,6 +139,9 @@ fn kind(kind: EventKind) -> wire::EventKind {
         EventKind::JobRemoved { job } => Wire::JobRemoved { job: job.id },
         EventKind::JobFinished { job } => Wire::JobFinished { job: job.id },
         EventKind::RunStarted { job, run, attempt, scheduled_at } => Wire::RunStarted { job: job.id, run, attempt, scheduled_at },
+        EventKind::RunProgress { job, run, attempt, progress } => {
+            Wire::RunProgress { job: job.id, run, attempt, fraction: progress.fraction, message: progress.message }
+        }
         EventKind::RunEnded { job, run, attempt, outcome, scheduled_at, message, receipt } => {
             Wire::RunEnded { job: job.id, run, attempt, outcome, scheduled_at, message, receipt }
         }

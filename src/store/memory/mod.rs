@@ -71,6 +71,8 @@ struct StoredRun {
     /// Set exactly while the run is running.
     held: Option<Held>,
     attempts: Vec<Attempt>,
+    /// What attempts saved for later ones, until the run ends.
+    checkpoint: Option<Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -127,7 +129,7 @@ impl State {
             self.scheduled.insert(firing, run.id);
         }
         self.index(&run);
-        self.runs.insert(run.id, StoredRun { run, held: None, attempts: Vec::new() });
+        self.runs.insert(run.id, StoredRun { run, held: None, attempts: Vec::new(), checkpoint: None });
         true
     }
 
@@ -137,6 +139,9 @@ impl State {
         self.unindex(&stored.run);
         let before = stored.run.state;
         change(&mut stored);
+        if stored.run.state == RunState::Ended {
+            stored.checkpoint = None;
+        }
         self.index(&stored.run);
         if before != RunState::Ended {
             self.tell_downstream(&stored.run);

@@ -48,7 +48,8 @@ impl State {
             change(stored);
             stored.held = Some(held);
         });
-        Some(ClaimedRun { run: self.runs.get(&id)?.run.clone(), job, lease })
+        let StoredRun { run, checkpoint, .. } = self.runs.get(&id)?;
+        Some(ClaimedRun { run: run.clone(), job, lease, checkpoint: checkpoint.clone() })
     }
 
     /// The ends of running runs' leases.
@@ -76,7 +77,7 @@ impl State {
     }
 
     pub(super) fn finish_attempt(&mut self, end: AttemptEnd) -> Fenced {
-        let AttemptEnd { run: id, token, attempt, settled, pause_job, now } = end;
+        let AttemptEnd { run: id, token, attempt, settled, checkpoint, pause_job, now } = end;
         let Some(key) = self.runs.get(&id).filter(|stored| stored.held.as_ref().is_some_and(|held| held.lease.token == token)).map(|s| s.run.job.clone())
         else {
             return Fenced::LeaseLost;
@@ -91,6 +92,7 @@ impl State {
             stored.held = None;
             apply::settle(&mut stored.run, attempt.as_ref(), &settled, job_exists, now);
             stored.attempts.extend(attempt);
+            stored.checkpoint = checkpoint.or(stored.checkpoint.take());
         });
         let ended = self.runs.get(&id).filter(|stored| stored.run.state == RunState::Ended).map(|stored| stored.run.clone());
         self.change_job(&key, |stored| {
@@ -111,7 +113,7 @@ impl State {
         let mut claimed = Vec::new();
         for (_, id) in lost.into_iter().take(max) {
             match self.claim(id, owner, until, |_| {}) {
-                Some(run) => claimed.push(run),
+                Some(run) => claimed.push(ClaimedRun { checkpoint: None, ..run }),
                 None => self.change_run(id, |stored| {
                     stored.held = None;
                     apply::lose(&mut stored.run, now);

@@ -287,9 +287,9 @@ pub(super) fn digest_column(digest: &str) -> ToSqlOutput<'_> {
 
 /// What `read_attempt` reads, from `attempt` joined with its `output`.
 pub(super) const ATTEMPT: &str = "attempt.number, started_at, ended_at, outcome, exit_code, error, attempt.result, \
-     output.result, log_head, log_dropped, log_tail";
+     output.result, log_head, log_dropped, log_tail, progress";
 /// How many they are.
-pub(super) const ATTEMPT_COLUMNS: usize = 11;
+pub(super) const ATTEMPT_COLUMNS: usize = 12;
 
 /// The receipt's columns follow.
 pub(super) fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
@@ -314,6 +314,7 @@ pub(super) fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             dropped: row.get::<_, Option<Count>>(9)?.map_or(0, |dropped| dropped.0),
             tail: row.get::<_, Option<_>>(10)?.unwrap_or_default(),
         },
+        progress: row.get::<_, Option<Json<_>>>(11)?.map(|progress| progress.0),
     })
 }
 

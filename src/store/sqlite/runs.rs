@@ -196,19 +196,22 @@ impl Writer {
             self.live.held_back.insert(job);
             return Ok(None);
         };
+        let mut checkpoint = None;
         if run.attempt > 0 {
             run.receipt = live::last_receipt(&self.db, id)?;
+            checkpoint = self.db.query_opt("SELECT data FROM checkpoint WHERE run = ?", params![id], |row| row.get(0))?;
         }
         apply::start(&mut run, now);
         let held = self.live.hold(owner, until);
-        self.hold_run(Running { run, tenant, job, held })
+        let claimed = self.hold_run(Running { run, tenant, job, held })?;
+        Ok(claimed.map(|claimed| ClaimedRun { checkpoint, ..claimed }))
     }
 
     /// Writes a running run with its new lease. `None` where its job is gone.
     fn hold_run(&mut self, running: Running) -> Done<Option<ClaimedRun>> {
         let Some(job) = self.live.job(&self.db, running.job)?.map(|row| row.job.clone()) else { return Ok(None) };
         self.put_run(&running.run, running.tenant, Some(&running.held))?;
-        let claimed = ClaimedRun { run: running.run.clone(), job, lease: running.held.lease };
+        let claimed = ClaimedRun { run: running.run.clone(), job, lease: running.held.lease, checkpoint: None };
         self.live.start(running);
         Ok(Some(claimed))
     }
@@ -259,7 +262,7 @@ impl Writer {
     }
 
     fn finish_attempt(&mut self, end: &AttemptEnd) -> Done<Fenced> {
-        let AttemptEnd { run: id, token, attempt, settled, pause_job, now } = end;
+        let AttemptEnd { run: id, token, attempt, settled, checkpoint, pause_job, now } = end;
         if self.live.running(*id).is_none_or(|running| running.held.lease.token != *token) {
             return Ok(Fenced::LeaseLost);
         }
@@ -275,10 +278,29 @@ impl Writer {
             let job_exists = self.live.job(&self.db, job)?.is_some();
             apply::settle(&mut run, attempt.as_ref(), settled, job_exists, *now);
             self.put_run(&run, tenant, None)?;
+            self.keep_checkpoint(&run, checkpoint.as_deref())?;
             self.remember(tenant, job, &run, pause_job.as_ref())?;
         }
         self.give_turns(job, 1)?;
         Ok(Fenced::Done)
+    }
+
+    /// Keeps what an attempt saved for the next one, until the run ends.
+    fn keep_checkpoint(&self, run: &Run, saved: Option<&[u8]>) -> Done<()> {
+        match saved {
+            Some(data) if run.state == RunState::WaitingRetry => {
+                self.db.execute("INSERT OR REPLACE INTO checkpoint (run, data) VALUES (?, ?)", params![run.id, data])?;
+            }
+            // A run that ends in its first attempt has none.
+            _ if run.state == RunState::Ended && run.attempt > 1 => self.forget_checkpoint(run.id)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn forget_checkpoint(&self, run: RunId) -> Done<()> {
+        self.db.execute("DELETE FROM checkpoint WHERE run = ?", params![run])?;
+        Ok(())
     }
 
     /// What a job keeps of an attempt of its that ended.
@@ -310,7 +332,7 @@ impl Writer {
     }
 
     fn insert_attempt(&self, run: RunId, attempt: &Attempt) -> Done<()> {
-        let Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log } = attempt;
+        let Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log, progress } = attempt;
         let (kind, bytes) = match result {
             None => (None, Vec::new()),
             Some(RunResult::Text(bytes)) => (Some(0), bytes.clone()),
@@ -319,8 +341,8 @@ impl Writer {
         let by = &receipt.host_calls_by_interface;
         self.db.execute(
             "INSERT OR REPLACE INTO attempt (run, number, started_at, ended_at, outcome, exit_code, error, result, fuel_used, fuel_limit, memory_peak_bytes, \
-             memory_limit_bytes, cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             memory_limit_bytes, cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node, progress) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 run,
                 number,
@@ -344,7 +366,8 @@ impl Writer {
                 receipt.log_bytes_dropped.cast_signed(),
                 receipt.result_bytes.cast_signed(),
                 rows::digest_column(&receipt.digest),
-                receipt.node
+                receipt.node,
+                progress.as_ref().map(Json)
             ],
         )?;
         if !bytes.is_empty() || !log.is_empty() || log.dropped > 0 {
@@ -370,6 +393,7 @@ impl Writer {
                 None => {
                     apply::lose(&mut running.run, now);
                     self.put_run(&running.run, running.tenant, None)?;
+                    self.forget_checkpoint(id)?;
                     self.remember(running.tenant, running.job, &running.run, None)?;
                 }
             }
@@ -424,6 +448,9 @@ impl Writer {
         let Some(mut run) = self.db.query_opt(&sql, params![number, id], read)? else { return Ok(()) };
         apply::cancel(&mut run, reason, now);
         self.put_run(&run, number, None)?;
+        if run.attempt > 0 {
+            self.forget_checkpoint(id)?;
+        }
         let ended = self.db.query_opt(ONE_MORE_ENDED, [job], ended)?;
         self.live.count_ended(job, ended);
         self.tell_downstream(number, &run)?;

@@ -28,6 +28,8 @@ impl Executor for Scripted {
             error: None,
             result: None,
             retry: None,
+            progress: None,
+            checkpoint: None,
             log: AttemptLog::default(),
             receipt: Receipt {
                 fuel_used: 1_000,

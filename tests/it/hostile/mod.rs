@@ -70,6 +70,7 @@ pub const ATTACKS: &[Attack] = &[
     row("flood-stdout", Outcome::Limit, "limit-result"),
     row("flood-log", Outcome::Limit, "limit-host-calls"),
     harmless("huge-log"),
+    harmless("huge-checkpoint"),
     row("huge-write", Outcome::Limit, "limit-host-call-bytes"),
     row("poll-too-much", Outcome::Limit, "limit-host-call-bytes"),
     row("huge-string", Outcome::Limit, "limit-host-call-bytes"),
@@ -147,6 +148,7 @@ impl Attack {
             resources: 100,
             host_call_bytes: 64 << 10,
             random: 1_000,
+            checkpoint: 1_000,
         }
     }
 
@@ -230,7 +232,8 @@ async fn every_attack_ends_as_the_table_says_in_a_process_of_its_own() {
     assert_eq!(faults(&reports), [""; 0]);
 }
 
-/// The message that a limit ends an attempt with names the limit. The log's ends nothing: it is seen in what was kept.
+/// The message that a limit ends an attempt with names the limit. Those of log and checkpoint end nothing: they are seen
+/// in what was kept.
 #[tokio::test]
 async fn every_limit_is_proved_by_an_attack() {
     let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(Limits::default()) else { panic!("limits are an object") };
@@ -238,7 +241,9 @@ async fn every_limit_is_proved_by_an_attack() {
     for (attack, report) in reports(&cage::pool(4)).await {
         let named = |name: &str| report.message().contains(&format!("limits.{name} = "));
         let logs = report.receipt.log_bytes_dropped > 0 && (report.log.head.len() + report.log.tail.len()) as u64 == attack.limits().logs;
-        proofs.iter_mut().filter(|(name, _)| named(name) || (**name == "logs" && logs)).for_each(|(_, proof)| {
+        let checkpoint = report.checkpoint.as_ref().is_some_and(|kept| kept.len() as u64 == attack.limits().checkpoint);
+        let kept = |name: &str| (name == "logs" && logs) || (name == "checkpoint" && checkpoint);
+        proofs.iter_mut().filter(|(name, _)| named(name) || kept(name)).for_each(|(_, proof)| {
             proof.insert(attack.reference);
         });
     }

@@ -19,6 +19,7 @@ mod pool {
     }
 
     mod cases;
+    mod typed;
 }
 
 /// In confined processes.
@@ -33,6 +34,7 @@ mod workers {
     }
 
     mod cases;
+    mod typed;
 }
 
 /// In a confined process for each attempt.
@@ -42,7 +44,7 @@ mod process_per_run {
     use crate::support::cage;
     use async_trait::async_trait;
     use bellcage::executor::{Workers, WorkersConfig};
-    use bellcage::job::{Isolation, RunId};
+    use bellcage::job::{Isolation, Progress, RunId};
 
     struct Alone(Workers);
 
@@ -59,6 +61,14 @@ mod process_per_run {
         fn cancel(&self, run: RunId, reason: &str) {
             self.0.cancel(run, reason);
         }
+
+        fn progress(&self, run: RunId) -> Option<Progress> {
+            self.0.progress(run)
+        }
+
+        async fn fresh_progress(&self) -> Vec<(RunId, Progress)> {
+            self.0.fresh_progress().await
+        }
     }
 
     pub fn executor(workers: usize, slots: usize) -> Arc<dyn Executor> {
@@ -67,6 +77,7 @@ mod process_per_run {
     }
 
     mod cases;
+    mod typed;
 }
 
 /// One attempt of a component with these limits.

@@ -208,13 +208,14 @@ fn attempt(claimed: &ClaimedRun, now: i64, outcome: Outcome) -> Attempt {
         receipt: receipt(now.unsigned_abs()),
         result: None,
         log: AttemptLog::default(),
+        progress: None,
     }
 }
 
 fn end(claimed: &ClaimedRun, now: i64, outcome: Outcome) -> AttemptEnd {
     let attempt = attempt(claimed, now, outcome);
     let settled = Settled::Ended { outcome, error: attempt.error.clone() };
-    AttemptEnd { run: claimed.run.id, token: claimed.lease.token, attempt: Some(attempt), settled, pause_job: None, now: at(now) }
+    AttemptEnd { run: claimed.run.id, token: claimed.lease.token, attempt: Some(attempt), settled, checkpoint: None, pause_job: None, now: at(now) }
 }
 
 fn retry(claimed: &ClaimedRun, now: i64, again: i64) -> AttemptEnd {

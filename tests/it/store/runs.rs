@@ -95,6 +95,40 @@ rules! {
         assert_eq!(attempts, [first.attempt.unwrap(), second.attempt.unwrap()]);
     }
 
+    fn what_an_attempt_saved_is_there_for_the_next_ones_until_the_run_ends(store) {
+        let first = start(store, job("a")).await;
+        assert_eq!(first.checkpoint, None);
+        finish(store, AttemptEnd { checkpoint: Some(vec![0, 255]), ..retry(&first, 3, 8) }).await;
+        let second = claim(store, 8, 1).await.remove(0);
+        assert_eq!(second.checkpoint, Some(vec![0, 255]));
+        // One that saves nothing leaves what there is, as does one that is lost.
+        finish(store, retry(&second, 9, 10)).await;
+        let third = claim(store, 10, 1).await.remove(0);
+        let settled = Settled::Retry { at: at(12), lost: true };
+        finish(store, AttemptEnd { attempt: None, settled, ..end(&third, 12, Outcome::Lost) }).await;
+        let fourth = claim(store, 12, 1).await.remove(0);
+        assert_eq!((third.checkpoint, fourth.checkpoint.clone()), (Some(vec![0, 255]), Some(vec![0, 255])));
+        finish(store, AttemptEnd { checkpoint: Some(vec![1]), ..retry(&fourth, 13, 14) }).await;
+        let fifth = claim(store, 14, 1).await.remove(0);
+        assert_eq!(fifth.checkpoint, Some(vec![1]));
+        finish(store, AttemptEnd { checkpoint: Some(vec![2]), ..end(&fifth, 15, Outcome::Succeeded) }).await;
+    }
+
+    fn a_run_that_is_cancelled_between_attempts_drops_what_was_saved(store) {
+        let claimed = start(store, job("a")).await;
+        finish(store, AttemptEnd { checkpoint: Some(vec![1]), ..retry(&claimed, 3, 8) }).await;
+        store.cancel_run(&TenantId::default(), claimed.run.id, "enough", at(4)).await.unwrap();
+        assert_eq!(get_run(store, claimed.run.id).await.outcome, Some(Outcome::Cancelled));
+    }
+
+    fn the_last_progress_of_an_attempt_is_kept(store) {
+        let claimed = start(store, job("a")).await;
+        let progress = Some(bellcage::job::Progress { fraction: Some(0.25), message: "1 of 4".to_owned() });
+        let kept = bellcage::job::Attempt { progress, ..attempt(&claimed, 1, Outcome::Succeeded) };
+        finish(store, AttemptEnd { attempt: Some(kept.clone()), ..end(&claimed, 1, Outcome::Succeeded) }).await;
+        assert_eq!(store.attempts(&TenantId::default(), claimed.run.id).await.unwrap(), [kept]);
+    }
+
     fn a_lost_attempt_without_a_record_is_counted(store) {
         let claimed = start(store, job("a")).await;
         let settled = Settled::Retry { at: at(20), lost: true };

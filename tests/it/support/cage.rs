@@ -49,6 +49,7 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
     AttemptRequest {
         run: RunId(uuid::Uuid::now_v7()),
         attempt: 1,
+        job: "guest".to_owned(),
         component: artefact(component).await,
         entry: Entry::Main,
         args: serde_json::Value::Null,
@@ -58,6 +59,8 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
         limits: Limits::default(),
         isolation: Isolation::default(),
         scheduled_at: jiff::Timestamp::UNIX_EPOCH,
+        scheduled_local: None,
+        checkpoint: None,
         due_at: None,
     }
 }

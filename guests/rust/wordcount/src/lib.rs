@@ -14,6 +14,9 @@ struct Input {
     top: usize,
     /// Documents an attempt; all when absent.
     batch: Option<usize>,
+    /// Between two documents.
+    #[serde(default)]
+    pause_ms: u64,
 }
 
 fn three() -> usize {
@@ -49,6 +52,7 @@ fn wordcount(input: Input, context: &Context) -> Result<Summary, Failure> {
     }
     for (n, document) in input.documents.iter().skip(counted.documents).enumerate() {
         if context.is_cancelled() {
+            context.warn(format!("cancelled after {} documents", counted.documents));
             return Err(Failure::new("cancelled"));
         }
         if input.batch == Some(n) {
@@ -63,6 +67,9 @@ fn wordcount(input: Input, context: &Context) -> Result<Summary, Failure> {
         counted.documents += 1;
         context.save(&counted)?;
         context.progress(counted.documents, total, &document.name);
+        if input.pause_ms > 0 {
+            std::thread::sleep(Duration::from_millis(input.pause_ms));
+        }
     }
     Ok(summary(counted, input.top, context.attempt()))
 }

@@ -200,6 +200,7 @@ CREATE TABLE attempt (
     result_bytes        INTEGER NOT NULL,
     digest              ANY, -- 32 bytes; text where it is not a digest
     node                TEXT NOT NULL,
+    progress            TEXT, -- the last that its guest told
     PRIMARY KEY (run, number)
 ) STRICT, WITHOUT ROWID;
 
@@ -213,6 +214,12 @@ CREATE TABLE output (
     log_tail     BLOB NOT NULL,
     PRIMARY KEY (run, number),
     FOREIGN KEY (run, number) REFERENCES attempt (run, number)
+) STRICT;
+
+-- What a run's attempts saved for the next one; gone when the run ends.
+CREATE TABLE checkpoint (
+    run   BLOB PRIMARY KEY CHECK (length(run) = 16),
+    data  BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE skip (

@@ -1,0 +1,9 @@
+//! What is generated from `wit/`, the `bellcage:job` package.
+
+wasmtime::component::bindgen!({
+    path: "wit",
+    world: "job",
+    imports: { default: trappable },
+});
+
+pub(in crate::executor) use bellcage::job::{cancellation, checkpoint, logging, progress, types};
