@@ -115,7 +115,7 @@ impl From<IdError> for CliError {
     fn from(e: IdError) -> Self {
         let hint = match &e {
             IdError::Name { typed, .. } => valid_name(typed).map(|name| format!("for example {name}")),
-            IdError::Digest { .. } => None,
+            IdError::Digest { .. } | IdError::Key { .. } => None,
             IdError::Run { .. } => Some("see the ids of runs with: bellcage runs list".to_owned()),
         };
         Self::new(Exit::USAGE, "bad-id", e.to_string()).maybe_hint(hint)

@@ -217,6 +217,7 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
     let progress = detail.progress.as_ref().or_else(|| detail.attempts.last().and_then(|attempt| attempt.progress.as_ref()));
     rows.extend(progress.map(|progress| ("progress", progress_words(progress.fraction, &progress.message))));
     rows.extend(run.error.as_ref().map(|error| ("error", format!("{} ({})", error.message, error.code))));
+    rows.extend(run.key.as_ref().map(|key| ("key", key.to_string())));
     rows.extend(run.args.as_ref().map(|args| ("args", args.to_string())));
     let mut text = fields(out, &rows);
     if let Some(receipt) = &run.receipt {

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::job::JobId;
+use crate::trigger::parse_duration;
 use crate::wire::{RunDetail, TriggerRun};
 
 use super::Context;
@@ -20,6 +21,15 @@ pub struct TriggerArgs {
     /// All arguments of this run in JSON
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
+    /// Start it at this time instead of now; a local time is meant in the job's zone
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Make no second run of this key while the first has not ended
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// With --key: nor for so long after the first was made, ended or not
+    #[arg(long, value_name = "DURATION", requires = "key")]
+    key_window: Option<String>,
     /// Wait for its end: the result on stdout, the log on stderr, the outcome as exit code
     #[arg(long)]
     wait: bool,
@@ -27,13 +37,23 @@ pub struct TriggerArgs {
 
 pub fn run(args: &TriggerArgs, context: &Context) -> Result {
     let job: JobId = args.job.parse()?;
-    let request = TriggerRun { args: arguments(args.args.as_deref(), &args.arg)? };
+    args.key_window.as_deref().map(parse_duration).transpose()?;
+    let request = TriggerRun {
+        args: arguments(args.args.as_deref(), &args.arg)?,
+        at: args.at.clone(),
+        key: args.key.as_deref().map(str::parse).transpose()?,
+        key_window: args.key_window.clone(),
+    };
     let client = context.client()?;
-    let run = client.trigger(&job, &request)?;
+    let triggered = client.trigger(&job, &request)?;
+    let run = &triggered.run;
     let out = &context.out;
+    if !triggered.new && !out.json {
+        out.note("no run was made: this is the one of its key");
+    }
     if !args.wait {
         if out.json {
-            out.document(&run)?;
+            out.document(&triggered)?;
         } else {
             out.line(&run.id.to_string())?;
             out.hint(&format!("see what becomes of it: bellcage runs show {}", run.id));

@@ -19,7 +19,7 @@ pub use events::Events;
 use crate::wire::{
     AddJob, AddedJob, Applied, Apply, Calendar, CalendarList, CalendarName, CancelRun, CancelledRun, ComponentDetail, ComponentList, ComponentName, EventQuery,
     Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList, JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushedComponent,
-    RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, Run, RunDetail, RunId, RunList, RunLog, RunQuery, RunState, TriggerRun,
+    RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, RunDetail, RunId, RunList, RunLog, RunQuery, RunState, TriggerRun, TriggeredRun,
 };
 
 /// Where a server listens unless it is told otherwise.
@@ -235,8 +235,8 @@ impl Client {
 
     // Runs.
 
-    /// Makes a run on demand. Sent again where the connection broke, under one idempotency key: there is one run.
-    pub fn trigger(&self, job: &JobId, request: &TriggerRun) -> Result<Run, ClientError> {
+    /// Makes a run on demand, or finds the one of its key. Sent again where the connection broke, under one idempotency key: there is one run.
+    pub fn trigger(&self, job: &JobId, request: &TriggerRun) -> Result<TriggeredRun, ClientError> {
         let body = encode(request);
         self.json_once(Call::new(Method::POST, format!("{}/runs", job_path(job))).json(&body))
     }

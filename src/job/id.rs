@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum IdError {
     #[error("{what} {typed:?} is not valid: use 1 to 100 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")]
     Name { what: &'static str, typed: String },
+    #[error("{typed:?} is not a key: use 1 to 200 bytes of text without control characters")]
+    Key { typed: String },
     #[error("{typed:?} is not a digest: expected sha256: and 64 hexadecimal digits")]
     Digest { typed: String },
     #[error("{typed:?} is not a run id: expected a UUID such as 01932f6c-7d1e-7cc3-a1f0-5b8e6c1d2e3f")]
@@ -91,6 +93,44 @@ name!(
 impl Default for TenantId {
     fn default() -> Self {
         Self("default".into())
+    }
+}
+
+/// What a run on demand is known by, so that asking for it twice makes one: any text of 1 to 200 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunKey(Box<str>);
+
+impl RunKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunKey {
+    type Err = IdError;
+    fn from_str(s: &str) -> Result<Self, IdError> {
+        let fits = (1..=200).contains(&s.len()) && !s.contains(char::is_control);
+        if fits { Ok(Self(s.into())) } else { Err(IdError::Key { typed: s.chars().take(120).collect() }) }
+    }
+}
+
+impl TryFrom<String> for RunKey {
+    type Error = IdError;
+    fn try_from(s: String) -> Result<Self, IdError> {
+        s.parse()
+    }
+}
+
+impl From<RunKey> for String {
+    fn from(key: RunKey) -> String {
+        key.0.into()
+    }
+}
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

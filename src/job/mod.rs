@@ -19,7 +19,7 @@ mod spec;
 
 pub use after::{After, UpstreamEnd};
 pub use grants::Grants;
-pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, TenantId};
+pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, RunKey, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};
 pub use policy::{Backoff, Coalesce, Isolation, Overlap, Retry, RetryAdvice};

@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{JobKey, Outcome, Receipt, Reference, RunError, RunId, UpstreamEnd};
+use super::{JobKey, Outcome, Receipt, Reference, RunError, RunId, RunKey, UpstreamEnd};
 
 /// One execution of a job for one firing, or on demand; of one or more attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,9 @@ pub struct Run {
     pub cause: Cause,
     /// The runs that it follows, where the cause is `after`; in the order in which they ended.
     pub upstream: Vec<UpstreamEnd>,
-    /// The instant that the trigger named; when the last upstream run ended; for a run on demand, when it was asked for.
+    /// What a run on demand is known by.
+    pub key: Option<RunKey>,
+    /// The instant that the trigger named; when the last upstream run ended; for a run on demand, the time that it was asked for.
     pub scheduled_at: Timestamp,
     /// Not started before: `scheduled_at` and jitter, or the time of the next retry.
     pub start_at: Timestamp,
@@ -49,6 +51,13 @@ pub struct Run {
     pub error: Option<RunError>,
     /// Of the last attempt that ended.
     pub receipt: Option<Receipt>,
+}
+
+impl Run {
+    /// Whether firings of its job reckon with it while it has not ended: not with one that was asked for at a time to come.
+    pub fn is_in_the_way(&self, now: Timestamp) -> bool {
+        self.cause != Cause::OnDemand || self.state != RunState::Queued || self.start_at <= now
+    }
 }
 
 /// Why there is a run.

@@ -242,6 +242,7 @@ fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -> Run {
         job: job.key.clone(),
         cause: if due.after.is_some() { Cause::After } else { Cause::Scheduled },
         upstream,
+        key: None,
         scheduled_at: at,
         start_at,
         start_deadline: grace(job).map(|grace| at.saturating_add(spec.jitter.saturating_add(grace)).unwrap_or(Timestamp::MAX)),

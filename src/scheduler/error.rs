@@ -51,6 +51,8 @@ pub enum SchedulerError {
     TooOften { every: String, min: String },
     #[error("the trigger has ended: every instant it names is in the past")]
     Ended,
+    #[error("a run cannot be asked for at {at}, which is past")]
+    PastStart { at: jiff::Timestamp },
     #[error("job {:?} cannot follow job {:?}, which does not exist", .job.as_str(), .upstream.as_str())]
     NoUpstream { job: JobId, upstream: JobId },
     /// In the order in which they would run.
@@ -138,6 +140,7 @@ impl SchedulerError {
             Self::BreaksJobs { .. } => "breaks-jobs",
             Self::TooOften { .. } => "too-often",
             Self::Ended => "trigger-ended",
+            Self::PastStart { .. } => "past-start",
             Self::NoUpstream { .. } => "no-upstream",
             Self::Cycle { .. } => "job-cycle",
             Self::TooManyUpstream { .. } => "too-many-upstream",
@@ -167,6 +170,7 @@ impl SchedulerError {
             Self::BreaksJobs { .. } => Some("change these jobs first, or push it by force: they will then be refused as they fire".to_owned()),
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
+            Self::PastStart { .. } => Some("leave the time out to run it now".to_owned()),
             Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
             Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),
             Self::Spec(SpecError::AfterOutcome { .. }) => Some(format!("use {}", crate::job::Outcome::ALL.map(|o| o.as_str()).join(", "))),

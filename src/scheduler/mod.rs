@@ -28,7 +28,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Progress, Run, RunId, TenantId, UpstreamEnd, Version};
+use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -220,6 +220,20 @@ pub enum ResumeFrom {
 pub struct TriggerRequest {
     /// In place of the job's arguments.
     pub args: Option<serde_json::Value>,
+    /// Not started before this, which is to come.
+    pub at: Option<Timestamp>,
+    /// There is one run of a key as long as it has not ended, or within the window.
+    pub key: Option<RunKey>,
+    /// From when the first was made.
+    pub key_window: Option<SignedDuration>,
+}
+
+/// A run on demand.
+#[derive(Clone, Debug)]
+pub struct Triggered {
+    pub run: Run,
+    /// False where there was a run of its key.
+    pub new: bool,
 }
 
 /// Everything that is known of a run, for `runs show` and `explain run`.

@@ -5,16 +5,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::job::{Cause, Job, JobKey, JobSpec, Run, RunId, RunState, Skipped, TenantId};
-use crate::store::{CancelFound, StoreError};
+use crate::store::{AddedRun, CancelFound, StoreError};
 
-use super::{Event, EventKind, Page, PageRequest, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest};
+use super::{Event, EventKind, Page, PageRequest, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest, Triggered};
 
 /// A waiter looks at the store this often besides following the events, which may lag or be another node's.
 const WAIT_LOOK: Duration = Duration::from_secs(1);
 
 impl Scheduler {
-    /// Makes a run on demand: it starts as soon as a slot and the job's `max_running` allow, paused or not.
-    pub async fn trigger(&self, key: &JobKey, request: TriggerRequest) -> Result<Run, SchedulerError> {
+    /// Makes a run on demand: it starts as soon as its time, a slot and the job's `max_running` allow, paused or not.
+    pub async fn trigger(&self, key: &JobKey, request: TriggerRequest) -> Result<Triggered, SchedulerError> {
         let inner = &self.inner;
         if self.is_shutting_down() {
             return Err(SchedulerError::ShuttingDown);
@@ -25,10 +25,15 @@ impl Scheduler {
             inner.check_call(&key.tenant, &job.spec.component, args).await?;
         }
         let now = inner.clock.now();
-        let run = on_demand(&job, request.args, now);
-        let run = inner.store.add_run(run).await?;
+        if let Some(at) = request.at.filter(|&at| at <= now) {
+            return Err(SchedulerError::PastStart { at });
+        }
+        let start_at = request.at.unwrap_or(now);
+        let run = Run { key: request.key, scheduled_at: start_at, start_at, ..on_demand(&job, request.args, now) };
+        let since = request.key_window.map(|window| now.saturating_sub(window).unwrap_or(Timestamp::MIN));
+        let AddedRun { run, new } = inner.store.add_run_once(run, since).await?;
         inner.wake.notify_one();
-        Ok(run)
+        Ok(Triggered { run, new })
     }
 
     pub async fn run(&self, tenant: &TenantId, id: RunId) -> Result<RunDetail, SchedulerError> {
@@ -113,6 +118,7 @@ pub(super) fn on_demand(job: &Job, args: Option<serde_json::Value>, now: Timesta
         job: job.key.clone(),
         cause: Cause::OnDemand,
         upstream: Vec::new(),
+        key: None,
         scheduled_at: now,
         start_at: now,
         start_deadline: None,

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
-use crate::job::{Attempt, AttemptLog, CalendarName, Cause, Job, JobKey, JobSpec, Outcome, Receipt, Run, RunError, RunId, TenantId};
-use crate::store::{Calendar, CancelFound, ClaimedRun, Memory, OnConflict, Owner, Store, StoreError};
+use crate::job::{Attempt, AttemptLog, CalendarName, Cause, Job, JobKey, JobSpec, Outcome, Receipt, Run, RunError, RunId, RunKey, TenantId};
+use crate::store::{AddedRun, Calendar, CancelFound, ClaimedRun, Memory, OnConflict, Owner, Store, StoreError};
 
 use crate::trigger::Exclusions;
 
 use super::runs::on_demand;
 use super::steps::{Ended, REPLACED, Steps};
 pub use super::{Event, EventKind};
-use super::{Events, PauseRequest, ResumeFrom, SchedulerError, compile};
+use super::{Events, PauseRequest, ResumeFrom, SchedulerError, Triggered, compile};
 
 /// How a pretended attempt goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,14 @@ impl Simulation {
     pub async fn trigger(&mut self, key: &JobKey) -> Result<Run, SchedulerError> {
         let job = self.steps.store.job(key).await?;
         Ok(self.steps.store.add_run(on_demand(&job, None, self.now)).await?)
+    }
+
+    /// A run on demand, unless the job has an unfinished one of this key.
+    pub async fn trigger_once(&mut self, key: &JobKey, of: RunKey) -> Result<Triggered, SchedulerError> {
+        let job = self.steps.store.job(key).await?;
+        let run = Run { key: Some(of), ..on_demand(&job, None, self.now) };
+        let AddedRun { run, new } = self.steps.store.add_run_once(run, None).await?;
+        Ok(Triggered { run, new })
     }
 
     pub async fn cancel_run(&mut self, run: &Run, reason: &str) -> Result<CancelFound, SchedulerError> {

@@ -55,6 +55,11 @@ fn end(run: &mut Run, outcome: Outcome, now: Timestamp) {
     run.cancel_requested = None;
 }
 
+/// Whether a run with a key stands for another one of that key.
+pub(super) fn is_current(run: &Run, since: Option<Timestamp>) -> bool {
+    since.map_or(run.state != RunState::Ended, |since| run.created_at >= since)
+}
+
 /// Sets a claimed run going.
 pub(super) fn start(run: &mut Run, now: Timestamp) {
     run.state = RunState::Running;

@@ -78,9 +78,9 @@ pub enum OnConflict {
 pub struct LeasedJob {
     pub job: Job,
     pub lease: Lease,
-    /// Its unfinished runs (queued, running, waiting-retry), oldest first, at most `UNFINISHED_MAX` of them.
+    /// Its unfinished runs (queued, running, waiting-retry) that are in the way of firings, oldest first, at most `UNFINISHED_MAX` of them.
     pub unfinished: Vec<Unfinished>,
-    /// How many unfinished runs there are in all.
+    /// How many such runs there are in all.
     pub unfinished_count: u64,
     /// Ends of upstream runs that have come in, oldest first, at most `ENDS_MAX` of them.
     pub ends: Vec<ArrivedEnd>,
@@ -134,6 +134,14 @@ pub enum FiringStep {
     Run(Box<Run>),
     /// Folds into the job's last record where that has the same reason and kind of detail, and no run of a firing came between.
     Skip(Skipped),
+}
+
+/// What `add_run_once` did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddedRun {
+    pub run: Run,
+    /// False where it was there before.
+    pub new: bool,
 }
 
 /// A run claimed for starting: its state is already running and its attempt counted.
@@ -277,6 +285,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Adds a run on demand. `NotFound` where the job is gone.
     async fn add_run(&self, run: Run) -> Result<Run, StoreError>;
+    /// Adds a run on demand, unless the job has one of the same `key` that was made at or after `since`, or with `None` one that
+    /// has not ended: then that is the answer, the newest of them. A run without a key is added.
+    async fn add_run_once(&self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError>;
     /// Claims at most `max` runs whose `start_at` has come, highest priority first, then oldest `start_at`; never more
     /// of one job than its `running_max` allows beside those that run. Each is set running, with its attempt counted.
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;

@@ -23,11 +23,13 @@ pub use job::{
     upstream_first,
 };
 pub use problem::Problem;
-pub use run::{Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun};
+pub use run::{
+    Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun, TriggeredRun,
+};
 
 pub use crate::job::{
-    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunState, SkipReason, TenantId,
-    UpstreamEnd,
+    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey, RunState, SkipReason,
+    TenantId, UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
 

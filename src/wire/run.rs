@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, Job, JobId, Outcome, Page, Progress, Receipt, RunError, RunId, RunState, SkipReason, TenantId, UpstreamEnd};
+use super::{Cause, Job, JobId, Outcome, Page, Progress, Receipt, RunError, RunId, RunKey, RunState, SkipReason, TenantId, UpstreamEnd};
 use crate::job;
 
 /// One execution of a job.
@@ -19,10 +19,13 @@ pub struct Run {
     /// The runs that it follows, where the cause is `after`.
     #[serde(default)]
     pub upstream: Vec<UpstreamEnd>,
+    /// What a run on demand is known by.
+    #[serde(default)]
+    pub key: Option<RunKey>,
     pub state: RunState,
     /// Set exactly when `state` is ended.
     pub outcome: Option<Outcome>,
-    /// The instant that the trigger named; for a run on demand, when it was asked for.
+    /// The instant that the trigger named; when the last upstream run ended; for a run on demand, the time that it was asked for.
     pub scheduled_at: Timestamp,
     /// Not started before: `scheduled_at` and jitter, or the time of the next attempt.
     pub start_at: Timestamp,
@@ -56,6 +59,7 @@ impl From<job::Run> for Run {
             component: run.component.to_string(),
             cause: run.cause,
             upstream: run.upstream,
+            key: run.key,
             state: run.state,
             outcome: run.outcome,
             scheduled_at: run.scheduled_at,
@@ -166,6 +170,31 @@ pub struct TriggerRun {
     /// In place of the job's arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Value>,
+    /// Not started before this time, which is to come; a local time is meant in the job's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// As long as a run of this key has not ended, it is the answer, and no other is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<RunKey>,
+    /// The same for so long after it was made, ended or not; a duration such as `1h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_window: Option<String>,
+}
+
+/// A run on demand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriggeredRun {
+    #[serde(flatten)]
+    pub run: Run,
+    /// False where there was a run of its key. A server that knows no keys makes each anew.
+    #[serde(default = "TriggeredRun::always_new")]
+    pub new: bool,
+}
+
+impl TriggeredRun {
+    fn always_new() -> bool {
+        true
+    }
 }
 
 /// `GET /api/v1/runs/{id}/log`, which answers with the bytes as they are.

@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Run, RunId, RunKey, RunState, TenantId};
 use bellcage::scheduler::simulate::{Assumed, Simulation, SimulationOptions};
 use bellcage::scheduler::{EventKind, JobFilter, OnConflict, PageRequest, PauseRequest, ResumeFrom, RunFilter};
 
@@ -195,8 +195,12 @@ impl History {
             }
             5 => {
                 let key = self.key();
-                self.note(format!("trigger {key}"));
-                assert_eq!(self.simulation.trigger(&key).await.is_ok(), self.jobs.contains_key(&key));
+                if self.dice.one_in(2) {
+                    self.trigger_once(&key).await;
+                } else {
+                    self.note(format!("trigger {key}"));
+                    assert_eq!(self.simulation.trigger(&key).await.is_ok(), self.jobs.contains_key(&key));
+                }
             }
             6 if self.dice.one_in(3) => self.remove().await,
             7 => self.cancel().await,
@@ -296,6 +300,19 @@ impl History {
         if !same {
             let settled = self.settled(&key, existing.as_ref());
             self.jobs.insert(key.clone(), Modelled { former: settled, every, start, end, from: now });
+        }
+    }
+
+    /// A run of one of two keys, of which no job has two unfinished ones.
+    async fn trigger_once(&mut self, key: &JobKey) {
+        let run_key: RunKey = self.dice.pick(&["red", "blue"]).parse().expect("a key");
+        let open = self.runs(Some(key), None).await.into_iter().find(|run| run.key.as_ref() == Some(&run_key) && run.state != RunState::Ended);
+        self.note(format!("trigger {key} once as {run_key}: {:?} has not ended", open.as_ref().map(|run| run.id)));
+        let triggered = self.simulation.trigger_once(key, run_key).await;
+        assert_eq!(triggered.is_ok(), self.jobs.contains_key(key));
+        if let Ok(triggered) = triggered {
+            assert_eq!(triggered.new, open.is_none(), "{}", self.told());
+            assert!(open.is_none_or(|open| open.id == triggered.run.id), "{}", self.told());
         }
     }
 

@@ -230,9 +230,9 @@ async fn a_run_whose_component_is_gone_is_refused_and_says_so() {
     let mut rig = Rig::new(1).await;
     rig.add("spinner", json!({ "component": "spin", "trigger": "manual" })).await;
     rig.add("tidy", json!({ "trigger": "manual" })).await;
-    let spinning = rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made");
+    let spinning = rig.scheduler.trigger(&key("spinner"), TriggerRequest::default()).await.expect("it is made").run;
     rig.started().await;
-    let waiting = rig.scheduler.trigger(&key("tidy"), TriggerRequest::default()).await.expect("it is made");
+    let waiting = rig.scheduler.trigger(&key("tidy"), TriggerRequest::default()).await.expect("it is made").run;
     // The job moves on to another component, and nothing but the waiting run means the former one any more.
     let spec = serde_json::from_value(json!({ "component": "spin", "trigger": "manual" })).expect("a job");
     rig.scheduler.add_job(key("tidy"), spec, OnConflict::Replace).await.expect("a good job");
@@ -250,7 +250,7 @@ async fn a_chain_of_jobs_runs_one_after_the_other_and_each_run_names_the_one_bef
     rig.add("load", json!({ "trigger": "manual" })).await;
     rig.add("clean", json!({ "trigger": { "after": ["load"] } })).await;
     rig.add("report", json!({ "trigger": { "after": ["clean"] } })).await;
-    let first = rig.scheduler.trigger(&key("load"), TriggerRequest::default()).await.expect("it is made").id;
+    let first = rig.scheduler.trigger(&key("load"), TriggerRequest::default()).await.expect("it is made").run.id;
     let ended = [rig.ended().await.0, rig.ended().await.0, rig.ended().await.0];
     assert_eq!(ended[0], first);
     for (run, before) in [(ended[1], ended[0]), (ended[2], ended[1])] {
@@ -286,7 +286,7 @@ async fn a_job_tells_which_of_those_that_it_follows_have_ended_and_which_are_gon
         rig.add(id, json!({ "trigger": "manual" })).await;
     }
     let job = rig.add("both", json!({ "trigger": { "after": ["a", "b"] } })).await;
-    let run = rig.scheduler.trigger(&key("a"), TriggerRequest::default()).await.expect("it is made").id;
+    let run = rig.scheduler.trigger(&key("a"), TriggerRequest::default()).await.expect("it is made").run.id;
     rig.ended().await;
     rig.scheduler.remove_job(&key("b"), false).await.expect("it is there");
     let waits_for = rig.scheduler.waits_for(&job).await.expect("it is read");
@@ -345,7 +345,7 @@ async fn who_watches_is_told_how_far_a_run_is() {
     words(&rig, json!({})).await;
     let documents: Vec<_> = (0..1_000).map(|n| json!({ "name": format!("{n}.txt"), "text": "a" })).collect();
     let args = Some(json!({ "documents": documents, "pause_ms": 10 }));
-    let run = rig.scheduler.trigger(&key("words"), TriggerRequest { args }).await.expect("it is made").id;
+    let run = rig.scheduler.trigger(&key("words"), TriggerRequest { args, ..TriggerRequest::default() }).await.expect("it is made").run.id;
     let (of, told) = rig.next(|kind| if let EventKind::RunProgress { run, progress, .. } = kind { Some((*run, progress.clone())) } else { None }).await;
     assert_eq!(of, run);
     assert!(told.message.ends_with(".txt") && told.fraction.is_some_and(|part| part > 0.0), "{told:?}");
@@ -354,4 +354,21 @@ async fn who_watches_is_told_how_far_a_run_is() {
     rig.scheduler.cancel_run(&tenant(), run, "enough").await.expect("it is there");
     assert_eq!(rig.ended().await, (run, Outcome::Cancelled));
     assert_eq!(rig.run(run).await.progress, None);
+}
+
+#[tokio::test]
+async fn a_run_asked_for_at_a_time_to_come_starts_then_and_stands_in_no_firings_way() {
+    let mut rig = Rig::new(4).await;
+    rig.add("nightly", json!({})).await;
+    let request = TriggerRequest { at: Some(at(25)), ..TriggerRequest::default() };
+    let asked = rig.scheduler.trigger(&key("nightly"), request).await.expect("it is made").run;
+    assert_eq!((asked.scheduled_at, asked.start_at), (at(25), at(25)));
+    assert_eq!(rig.run(asked.id).await.waiting_for.as_deref(), Some("its start time"));
+    rig.clock.set(at(10));
+    let (fired, _) = rig.ended().await;
+    assert_eq!(rig.run(fired).await.run.scheduled_at, at(10));
+    rig.clock.set(at(25));
+    while rig.ended().await.0 != asked.id {}
+    let past = TriggerRequest { at: Some(at(25)), ..TriggerRequest::default() };
+    assert_eq!(rig.scheduler.trigger(&key("nightly"), past).await.expect_err("it is past").code(), "past-start");
 }

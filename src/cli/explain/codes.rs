@@ -176,13 +176,14 @@ pub const CODES: &[Code] = &[
     ),
     code("trigger-ended", "every instant that the trigger names is in the past", "give it an instant to come, or a manual trigger and bellcage trigger JOB"),
     code("too-often", "the interval is shorter than scheduler.every_min", "take a longer one, or lower scheduler.every_min"),
+    code("past-start", "a run on demand was asked for at a time that is past", "leave the time out to run it now"),
     code("no-upstream", "a job follows one that does not exist", "add the upstream job first, or correct its name in after"),
     code("job-cycle", "jobs would follow each other in a circle, so that none would ever begin or all would run for ever", "let one of them follow no other"),
     code("too-many-upstream", "the job follows too many others, those that they follow included", "make the chain shorter"),
     // Jobs and runs.
     code(
         "bad-id",
-        "a job id, component name or run id is not valid",
+        "a job id, component name, run id or key is not valid",
         "names have 1 to 100 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit; run ids are listed by bellcage runs list",
     ),
     code("bad-reference", "a reference to a component is not valid", "write it as name, name@3 or name@sha256:…, each with :entry where the entry is not main"),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::HeaderName;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse, Response};
 
 use super::{App, Reply, json, reply};
 use crate::job::{JobId, JobKey, Outcome, RunId, RunState, TenantId};
-use crate::scheduler::{RunDetail, RunFilter, TriggerRequest};
+use crate::scheduler::{RunDetail, RunFilter, TriggerRequest, Triggered};
 use crate::server::auth::Identity;
 use crate::server::body::parse_json;
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, bad_expression};
 use crate::server::idempotency::{Answer, Key};
 use crate::server::params::{Id, Params};
 use crate::wire;
@@ -27,16 +27,34 @@ pub(in crate::server) async fn trigger(State(app): State<Arc<App>>, identity: Id
     let key = Key::of(request.headers(), identity.token, format!("POST {}", request.uri()))?;
     let body = app.json_bytes(request).await?;
     let work = async {
-        let wire::TriggerRun { args } = if body.is_empty() { wire::TriggerRun::default() } else { parse_json(&body)? };
+        let request = if body.is_empty() { wire::TriggerRun::default() } else { parse_json(&body)? };
         let job = JobKey { tenant: identity.tenant.clone(), id };
-        let run = app.scheduler.trigger(&job, TriggerRequest { args }).await?;
+        let request = trigger_request(&app, &job, request).await?;
+        let Triggered { run, new } = app.scheduler.trigger(&job, request).await?;
         let location = format!("/api/v1/runs/{}", run.id);
-        Ok::<Answer, ApiError>(json(&wire::Run::from(run))?.created(&location))
+        let answer = json(&wire::TriggeredRun { run: run.into(), new })?;
+        Ok::<Answer, ApiError>(if new { answer.created(&location) } else { answer.header(LOCATION, &location) })
     };
     reply(match key {
         Some(key) => app.idempotency.once(key, &body, work).await?,
         None => work.await?,
     })
+}
+
+async fn trigger_request(app: &App, job: &JobKey, asked: wire::TriggerRun) -> Result<TriggerRequest, ApiError> {
+    let wire::TriggerRun { args, at, key, key_window } = asked;
+    if key_window.is_some() && key.is_none() {
+        return Err(ApiError::Body { detail: "key_window says how long a key holds, and there is no key".to_owned() });
+    }
+    let at = match at {
+        Some(typed) => {
+            let zone = wire::Job::from(app.scheduler.job(job).await?).zone();
+            Some(wire::parse_instant(&typed, Some(&zone)).map_err(bad_expression)?)
+        }
+        None => None,
+    };
+    let key_window = key_window.as_deref().map(wire::parse_duration).transpose().map_err(bad_expression)?;
+    Ok(TriggerRequest { args, at, key, key_window })
 }
 
 pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Identity, mut params: Params) -> Reply {

@@ -16,13 +16,14 @@ impl State {
             let held = self.hold(owner, until);
             let Some(stored) = self.jobs.get_mut(&key) else { continue };
             stored.held = Some(held.clone());
-            let runs = self.unfinished.get(&key);
-            let running = |id| self.runs.get(id).is_some_and(|stored| stored.run.state == RunState::Running);
+            let runs = self.unfinished.get(&key).into_iter().flatten().filter_map(|id| self.runs.get(id)).map(|stored| &stored.run);
+            let unfinished: Vec<_> =
+                runs.filter(|run| run.is_in_the_way(now)).map(|run| Unfinished { run: run.id, running: run.state == RunState::Running }).collect();
             leased.push(LeasedJob {
                 job: stored.job.clone(),
                 lease: held.lease,
-                unfinished: runs.into_iter().flatten().take(UNFINISHED_MAX).map(|id| Unfinished { run: *id, running: running(id) }).collect(),
-                unfinished_count: runs.map_or(0, |runs| runs.len() as u64),
+                unfinished_count: unfinished.len() as u64,
+                unfinished: unfinished.into_iter().take(UNFINISHED_MAX).collect(),
                 ends: self.arrived(&key).take(ENDS_MAX).collect(),
             });
         }

@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, UpstreamEnd, Version};
 
 use super::{
-    AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page, PageRequest,
-    Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply,
+    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page,
+    PageRequest, Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -296,6 +296,10 @@ impl Store for Memory {
 
     async fn add_run(&self, run: Run) -> Result<Run, StoreError> {
         self.state().add_run(run)
+    }
+
+    async fn add_run_once(&self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError> {
+        self.state().add_run_once(run, since)
     }
 
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {

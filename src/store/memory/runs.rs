@@ -6,13 +6,22 @@ use jiff::Timestamp;
 
 use super::{State, StoredRun};
 use crate::job::{JobKey, Run, RunId, RunState};
-use crate::store::{AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
+use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
 
 impl State {
     pub(super) fn add_run(&mut self, run: Run) -> Result<Run, StoreError> {
         self.stored_job(&run.job)?;
         self.insert_run(run.clone());
         Ok(run)
+    }
+
+    pub(super) fn add_run_once(&mut self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError> {
+        self.stored_job(&run.job)?;
+        let same = |other: &&Run| other.job == run.job && run.key.is_some() && other.key == run.key && apply::is_current(other, since);
+        match self.runs.values().rev().map(|stored| &stored.run).find(same) {
+            Some(run) => Ok(AddedRun { run: run.clone(), new: false }),
+            None => Ok(AddedRun { run: self.add_run(run)?, new: true }),
+        }
     }
 
     /// How many runs of a job may start beside those that run.

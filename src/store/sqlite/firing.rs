@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::params;
 
-use super::rows::{self, At, Json, at};
+use super::rows::{self, At, Code, Json, at};
 use super::writer::{Done, Writer};
-use crate::job::{JobKey, RunId};
+use crate::job::{Cause, JobKey, RunId, RunState};
 use crate::store::{Fenced, FiringCommit, FiringStep, LeasedJob, Owner, UNFINISHED_MAX, Unfinished};
 
 impl Writer {
@@ -22,7 +22,7 @@ impl Writer {
             let held = live.hold(owner, until);
             let lease = held.lease;
             live.set_lease(id, Some(held));
-            let (unfinished, unfinished_count) = self.unfinished(id)?;
+            let (unfinished, unfinished_count) = self.unfinished(id, now)?;
             let ends = if job.spec.trigger.is_after() { self.arrived(id)? } else { Vec::new() };
             leased.push(LeasedJob { job, lease, unfinished, unfinished_count, ends });
         }
@@ -52,17 +52,27 @@ impl Writer {
         Ok(())
     }
 
-    fn unfinished(&self, job: i64) -> Done<(Vec<Unfinished>, u64)> {
-        let mut statement = self.db.statement("SELECT id, state FROM run WHERE job = ? AND state <> 3 ORDER BY id")?;
+    fn unfinished(&self, job: i64, now: Timestamp) -> Done<(Vec<Unfinished>, u64)> {
+        let mut statement = self.db.statement("SELECT id, state, cause FROM run WHERE job = ? AND state <> 3 ORDER BY id")?;
         let mut rows = statement.query([job])?;
         let (mut listed, mut count) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
+            let (run, state) = (row.get(0)?, row.get::<_, Code<RunState>>(1)?.0);
+            if state == RunState::Queued && row.get::<_, Code<Cause>>(2)?.0 == Cause::OnDemand && !self.is_in_the_way(job, run, now)? {
+                continue;
+            }
             if listed.len() < UNFINISHED_MAX {
-                listed.push(Unfinished { run: row.get(0)?, running: row.get::<_, i64>(1)? == 1 });
+                listed.push(Unfinished { run, running: state == RunState::Running });
             }
             count += 1;
         }
         Ok((listed, count))
+    }
+
+    /// Of a queued run on demand. Few, so each is looked at for itself.
+    fn is_in_the_way(&self, job: i64, run: RunId, now: Timestamp) -> Done<bool> {
+        let sql = "SELECT start_at FROM run WHERE tenant = (SELECT tenant FROM job WHERE id = ?) AND id = ?";
+        Ok(self.db.query_opt(sql, params![job, run], |row| row.get::<_, At>(0))?.is_none_or(|start_at| start_at.0 <= now))
     }
 
     pub(super) fn commit_firings(&mut self, firings: &[FiringCommit]) -> Done<Vec<Fenced>> {

@@ -36,8 +36,8 @@ use self::live::{Live, Published};
 use self::reader::Read;
 use self::writer::{Db, Done, Request, Write, Writer};
 use super::{
-    AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, LeasedJob, OnConflict, Owner, Page, PageRequest, Pushed,
-    Renewed, Retention, RunFilter, Store, StoreCounts, StoreError,
+    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, LeasedJob, OnConflict, Owner, Page,
+    PageRequest, Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError,
 };
 use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, Skipped, TenantId, UpstreamEnd, Version};
 
@@ -263,6 +263,10 @@ impl Store for Sqlite {
 
     async fn add_run(&self, run: Run) -> Result<Run, StoreError> {
         self.write(move |w| w.add_run(&run)).await
+    }
+
+    async fn add_run_once(&self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError> {
+        self.write(move |w| w.add_run_once(&run, since)).await
     }
 
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {

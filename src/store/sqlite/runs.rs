@@ -12,8 +12,8 @@ use super::jobs::not_found;
 use super::live::{self, Held, Running};
 use super::rows::{self, At, Code, Count, Json, RUN, RUN_COLUMNS, Text, at};
 use super::writer::{Done, Writer};
-use crate::job::{Attempt, Cause, JobKey, Pause, Run, RunId, RunResult, RunState, TenantId};
-use crate::store::{AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
+use crate::job::{Attempt, Cause, JobKey, Pause, Run, RunId, RunKey, RunResult, RunState, TenantId};
+use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
 
 /// Runs that one claim holds back at most; what is behind them is found by the next.
 const HELD_PER_CLAIM: usize = 10_000;
@@ -42,13 +42,39 @@ impl Writer {
         Ok(run.clone())
     }
 
+    pub(super) fn add_run_once(&mut self, run: &Run, since: Option<Timestamp>) -> Done<AddedRun> {
+        let job = self.live.find_job(&self.db, &run.job)?.ok_or_else(|| not_found(&run.job))?;
+        if let Some(key) = &run.key
+            && let Some(found) = self.current_of_key(job, &run.job, key, since)?
+        {
+            return Ok(AddedRun { run: found, new: false });
+        }
+        self.insert_run(job, run)?;
+        Ok(AddedRun { run: run.clone(), new: true })
+    }
+
+    /// The newest run of a key that stands for another one of it.
+    fn current_of_key(&self, job: i64, of: &JobKey, key: &RunKey, since: Option<Timestamp>) -> Done<Option<Run>> {
+        let sql = format!("SELECT {RUN} FROM run WHERE job = ? AND key = ? ORDER BY id DESC");
+        let mut statement = self.db.statement(&sql)?;
+        let mut rows = statement.query(params![job, Text(key)])?;
+        while let Some(row) = rows.next()? {
+            let mut run = rows::read_run(row, of.clone())?;
+            if apply::is_current(&run, since) {
+                run.receipt = live::last_receipt(&self.db, run.id)?;
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+
     /// Adds a run. False where the firing has one already, or the id is taken.
     pub(super) fn insert_run(&mut self, job: i64, run: &Run) -> Done<bool> {
         let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
         let held_back = run.start_at <= run.created_at && self.room(job)? == 0;
         let inserted = self.db.execute(
-            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, key, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             params![
                 tenant,
                 run.id,
@@ -57,6 +83,7 @@ impl Writer {
                 Code(run.cause),
                 run.cause.is_of_instant().then_some(1),
                 (run.cause == Cause::After).then_some(Json(&run.upstream)),
+                run.key.as_ref().map(Text),
                 At(run.start_at),
                 at(run.start_deadline),
                 run.priority,

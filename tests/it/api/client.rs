@@ -66,7 +66,7 @@ fn runs_are_made_waited_for_listed_read_and_cancelled() {
     let client = client(&server);
     let job = id("hourly");
     client.add_job(&job, &spec(&["log", "written", "say", "x"]), OnConflict::Error).unwrap();
-    let run = client.trigger(&job, &TriggerRun::default()).unwrap();
+    let run = client.trigger(&job, &TriggerRun::default()).unwrap().run;
     let ended = client.wait_run(run.id, None).unwrap();
     assert_eq!((ended.run.outcome, ended.attempts[0].result.as_ref()), (Some(Outcome::Succeeded), Some(&json!("x"))));
     assert_eq!(client.run(run.id).unwrap(), ended);
@@ -74,7 +74,7 @@ fn runs_are_made_waited_for_listed_read_and_cancelled() {
     assert_eq!((log.attempt, log.dropped, log.bytes.as_slice()), (1, 0, b"written".as_slice()));
     let query = RunQuery { job: Some(job.clone()), state: Some(RunState::Ended), outcome: Some(Outcome::Succeeded), ..RunQuery::default() };
     assert_eq!(client.runs(&query).unwrap().runs, [ended.run]);
-    let held = client.trigger(&job, &TriggerRun { args: Some(json!(["hold"])) }).unwrap();
+    let held = client.trigger(&job, &TriggerRun { args: Some(json!(["hold"])), ..TriggerRun::default() }).unwrap().run;
     assert_ne!(client.wait_run(held.id, Some(Duration::from_millis(20))).unwrap().run.state, RunState::Ended);
     server.in_state(&held.id.to_string(), "running");
     assert_eq!(client.cancel_run(held.id, Some("enough")).unwrap().found, CancelFound::Requested);
@@ -161,7 +161,7 @@ fn a_run_whose_answer_was_lost_is_asked_for_again_under_the_same_key() {
     let body = run.to_string();
     let answer = format!("HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let client = Client::new(&impostor(vec![b"", answer.leak().as_bytes()]), None).unwrap();
-    assert_eq!(client.trigger(&id("x"), &TriggerRun::default()).unwrap().job, id("x"));
+    assert_eq!(client.trigger(&id("x"), &TriggerRun::default()).unwrap().run.job, id("x"));
 }
 
 #[test]

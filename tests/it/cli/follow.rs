@@ -1,4 +1,4 @@
-//! Jobs that follow jobs, from the command line.
+//! Jobs that follow jobs, and runs that are asked for, from the command line.
 
 use crate::support::command::Place;
 
@@ -31,4 +31,19 @@ fn a_job_follows_two_others_and_every_command_says_so() {
     place.bellcage(&["job", "add", "z", "--component", "hello", "--after", "nobody"]).refused(2, "job \"z\" cannot follow job \"nobody\"", "add it first");
     let added = place.bellcage(&["job", "add", "alarm", "--component", "hello", "--after", "x", "--after", "y", "--join", "any", "--on", "failed"]).ok();
     assert_eq!(added, "added alarm: after x or y ended as failed\n");
+}
+
+#[test]
+fn a_run_on_demand_can_have_a_time_and_a_key() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "greet", "--component", "hello", "--cron", "0 0 1 1 *", "--timezone", "Europe/Berlin"]).ok();
+    let first = place.json(&["trigger", "greet", "--at", "2126-01-01T12:00:00", "--key", "order 7"]);
+    assert_eq!((first["new"].as_bool(), first["start_at"].as_str(), first["key"].as_str()), (Some(true), Some("2126-01-01T11:00:00Z"), Some("order 7")));
+    let again = place.bellcage(&["trigger", "greet", "--key", "order 7"]);
+    assert_eq!((again.code, again.stdout.trim()), (0, first["id"].as_str().unwrap()));
+    assert!(again.stderr.contains("no run was made: this is the one of its key"), "{again:?}");
+    assert_eq!(place.json(&["trigger", "greet", "--key", "order 7", "--key-window", "1h"])["new"], false);
+    place.bellcage(&["trigger", "greet", "--at", "2026-01-01T00:00:00Z"]).refused(2, "a run cannot be asked for at 2026-01-01T00:00:00Z", "leave the time out");
 }

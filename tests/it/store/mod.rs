@@ -111,6 +111,7 @@ fn run(id: &str, scheduled: i64, n: u64) -> Run {
         job: key(id),
         cause: Cause::OnDemand,
         upstream: Vec::new(),
+        key: None,
         scheduled_at,
         start_at: scheduled_at,
         start_deadline: None,

@@ -1,7 +1,7 @@
 use bellcage::job::{AttemptLog, Job, Outcome, Pause, Run, RunError, RunResult, RunState, TenantId};
-use bellcage::store::{AttemptEnd, CancelFound, Fenced, Settled, Store, StoreCounts, StoreError};
+use bellcage::store::{AddedRun, AttemptEnd, CancelFound, Fenced, Settled, Store, StoreCounts, StoreError};
 
-use super::{add, at, attempt, claim, commit, end, finish, firing_run, first_page, get_job, get_run, job, lease, retry, rules, run, runs, unbounded};
+use super::{add, at, attempt, claim, commit, end, finish, firing_run, first_page, get_job, get_run, job, lease, resting, retry, rules, run, runs, unbounded};
 
 async fn start(store: &dyn Store, job: Job) -> bellcage::store::ClaimedRun {
     let run = run(job.key.id.as_str(), 0, 1);
@@ -221,5 +221,45 @@ rules! {
         assert_eq!(store.counts().await.unwrap(), counts(2, 2));
         finish(store, end(&claimed, 1, Outcome::Succeeded)).await;
         assert_eq!(store.counts().await.unwrap(), counts(2, 1));
+    }
+
+    fn a_run_of_a_key_is_made_once_until_it_has_ended(store) {
+        add(store, resting(unbounded("a"))).await;
+        add(store, resting(unbounded("b"))).await;
+        let keyed = |id: &str, n| Run { key: Some("once".parse().unwrap()), ..run(id, i64::try_from(n).unwrap(), n) };
+        let first = keyed("a", 1);
+        assert_eq!(store.add_run_once(first.clone(), None).await.unwrap(), AddedRun { run: first.clone(), new: true });
+        let other = Run { key: Some("other".parse().unwrap()), ..run("a", 1, 9) };
+        assert!(store.add_run_once(other, None).await.unwrap().new);
+        assert!(store.add_run_once(keyed("b", 1), None).await.unwrap().new, "a key is the job's own");
+        assert_eq!(store.add_run_once(keyed("a", 2), None).await.unwrap(), AddedRun { run: first.clone(), new: false });
+        store.cancel_run(&TenantId::default(), first.id, "no", at(3)).await.unwrap();
+        assert!(store.add_run_once(keyed("a", 4), None).await.unwrap().new);
+        assert!(store.add_run_once(run("a", 1, 10), None).await.unwrap().new && store.add_run_once(run("a", 1, 11), None).await.unwrap().new);
+    }
+
+    fn a_run_of_a_key_is_made_once_within_its_window_ended_or_not(store) {
+        add(store, resting(unbounded("a"))).await;
+        let keyed = |n: u64| Run { key: Some("once".parse().unwrap()), ..run("a", i64::try_from(n).unwrap(), n) };
+        store.add_run_once(keyed(1), None).await.unwrap();
+        let claimed = claim(store, 2, 1).await.remove(0);
+        finish(store, end(&claimed, 2, Outcome::Succeeded)).await;
+        let found = store.add_run_once(keyed(3), Some(at(1))).await.unwrap();
+        assert_eq!((found.run, found.new), (get_run(store, keyed(1).id).await, false));
+        assert!(store.add_run_once(keyed(4), Some(at(2))).await.unwrap().new);
+    }
+
+    fn of_a_missing_job_no_run_is_made_once(store) {
+        assert!(matches!(store.add_run_once(run("a", 0, 1), None).await, Err(StoreError::NotFound { .. })));
+    }
+
+    fn a_run_on_demand_at_a_time_to_come_is_in_no_firings_way(store) {
+        add(store, unbounded("a")).await;
+        let made = [Run { start_at: at(5), ..run("a", 0, 1) }, run("a", 0, 2), Run { start_at: at(5), ..firing_run("a", -5, 3) }];
+        for run in &made {
+            store.add_run(run.clone()).await.unwrap();
+        }
+        let leased = lease(store, 0).await.remove(0);
+        assert_eq!((leased.unfinished.iter().map(|u| u.run).collect::<Vec<_>>(), leased.unfinished_count), (vec![made[2].id, made[1].id], 2));
     }
 }

@@ -71,7 +71,7 @@ impl Rig {
     }
 
     async fn run(&self, id: &str, args: Option<Value>) -> RunDetail {
-        let run = self.scheduler.trigger(&key(id), TriggerRequest { args }).await.expect("it is made");
+        let run = self.scheduler.trigger(&key(id), TriggerRequest { args, ..TriggerRequest::default() }).await.expect("it is made").run;
         self.scheduler.wait_run(&TenantId::default(), run.id).await.expect("it ends")
     }
 
@@ -116,7 +116,7 @@ async fn arguments_that_do_not_fit_are_refused_when_the_job_is_added() {
 async fn arguments_that_do_not_fit_are_refused_when_a_run_is_asked_for() {
     let rig = Rig::new().await;
     rig.add("nightly", "reports:generate", json!([1])).await.unwrap();
-    let error = rig.scheduler.trigger(&key("nightly"), TriggerRequest { args: Some(json!([-1])) }).await.unwrap_err();
+    let error = rig.scheduler.trigger(&key("nightly"), TriggerRequest { args: Some(json!([-1])), ..TriggerRequest::default() }).await.unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), ("bad-args", "args[0]: -1 does not fit u8 (0 to 255)"));
 }
 

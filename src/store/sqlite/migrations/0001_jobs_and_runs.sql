@@ -137,6 +137,7 @@ CREATE TABLE run (
     cause           INTEGER NOT NULL CHECK (cause BETWEEN 0 AND 2), -- scheduled, on-demand, after
     firing          INTEGER CHECK (firing = 1), -- 1 where an instant has one run at most, else null: nulls are never equal
     upstream        TEXT,
+    key             TEXT,
     start_at        INTEGER NOT NULL,
     start_deadline  INTEGER,
     priority        INTEGER NOT NULL,
@@ -159,6 +160,7 @@ CREATE TABLE run (
     PRIMARY KEY (tenant, id),
     CHECK ((cause = 0) = (firing IS NOT NULL)),
     CHECK ((cause = 2) = (upstream IS NOT NULL)),
+    CHECK (cause = 1 OR key IS NULL),
     CHECK ((state = 3) = (outcome IS NOT NULL)),
     CHECK ((state = 3) = (ended_at IS NOT NULL)),
     CHECK ((state = 1) = (owner IS NOT NULL)),
@@ -173,7 +175,8 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_firing ON run (job, scheduled_at, firing);
 CREATE INDEX run_ready ON run (priority DESC, start_at, id) WHERE turn = 1;
 CREATE INDEX run_held ON run (job, priority DESC, start_at, id) WHERE turn = 0;
-CREATE INDEX run_unfinished ON run (job, id, state) WHERE state <> 3;
+CREATE INDEX run_unfinished ON run (job, cause, id, state) WHERE state <> 3;
+CREATE INDEX run_key ON run (job, key, id) WHERE key IS NOT NULL;
 
 CREATE TABLE attempt (
     run                 BLOB NOT NULL CHECK (length(run) = 16),
