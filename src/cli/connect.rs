@@ -1,8 +1,8 @@
 //! How a command finds its server, and how a server lets itself be found.
 //!
 //! A running server writes `server.json` into its data directory and removes it at the end. A command goes to
-//! `--server` or `BELLCAGE_SERVER`, else to the server of this directory, else to the default address. The token is
-//! `BELLCAGE_TOKEN`, else the data directory's where the server is that directory's own: it is sent nowhere else.
+//! `--server` or `BELLCAGE_SERVER`, else to the server of this directory, else to the default address. The token is the
+//! data directory's for that directory's own server, which it alone is sent, and `BELLCAGE_TOKEN` for every other one.
 
 use std::fs;
 use std::io::Write;
@@ -69,13 +69,19 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<()> {
 pub fn client(named: Option<&str>, data: &Path) -> Result<Client> {
     let token = std::env::var("BELLCAGE_TOKEN").ok().filter(|token| !token.is_empty());
     let here = ServerFile::read(data).filter(ServerFile::lives);
-    let (address, token) = match (named, here) {
+    let (address, token) = server_and_token(named, token, here);
+    Ok(Client::new(&address, token)?)
+}
+
+/// `token` is `BELLCAGE_TOKEN`. A `server.json` may have come with a directory of somebody else's, so the address in it
+/// is sent the token in it and no other.
+fn server_and_token(named: Option<&str>, token: Option<String>, here: Option<ServerFile>) -> (String, Option<String>) {
+    match (named, here) {
         (Some(named), Some(here)) if same_server(named, &here.address) => (named.to_owned(), token.or(Some(here.token))),
         (Some(named), _) => (named.to_owned(), token),
-        (None, Some(here)) => (here.address, token.or(Some(here.token))),
+        (None, Some(here)) => (here.address, Some(here.token)),
         (None, None) => (DEFAULT_SERVER.to_owned(), token),
-    };
-    Ok(Client::new(&address, token)?)
+    }
 }
 
 fn same_server(a: &str, b: &str) -> bool {
@@ -93,7 +99,12 @@ impl From<ClientError> for CliError {
             ClientErrorKind::Unreachable => Exit::UNREACHABLE,
             ClientErrorKind::Failed => Exit::FAILED,
         };
-        let mut error = Self::new(exit, e.code().to_owned(), e.to_string()).maybe_hint(e.hint().map(str::to_owned));
+        let hint = match e.code() {
+            // The server speaks of a header; who types a command sets a variable.
+            "token-missing" => Some("set BELLCAGE_TOKEN to what the server's data directory holds in the file token"),
+            _ => e.hint(),
+        };
+        let mut error = Self::new(exit, e.code().to_owned(), e.to_string()).maybe_hint(hint.map(str::to_owned));
         error.span = e.span().cloned();
         error
     }
@@ -102,6 +113,16 @@ impl From<ClientError> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environments_token_is_not_sent_where_a_directorys_file_points() {
+        let here = || Some(ServerFile { address: "http://127.0.0.1:1".to_owned(), token: "t0".to_owned(), pid: 1 });
+        let secret = || Some("secret".to_owned());
+        assert_eq!(server_and_token(None, secret(), here()), ("http://127.0.0.1:1".to_owned(), Some("t0".to_owned())));
+        assert_eq!(server_and_token(None, secret(), None), (DEFAULT_SERVER.to_owned(), secret()));
+        assert_eq!(server_and_token(Some("127.0.0.1:2"), secret(), here()), ("127.0.0.1:2".to_owned(), secret()));
+        assert_eq!(server_and_token(Some("127.0.0.1:1"), secret(), here()), ("127.0.0.1:1".to_owned(), secret()));
+    }
 
     #[test]
     fn a_server_of_another_directory_is_never_sent_this_ones_token() {

@@ -146,7 +146,7 @@ impl Style {
     pub fn outcome_line(self, outcome: &str, message: Option<&str>) -> String {
         let message = message.unwrap_or_default();
         // Some messages begin with the outcome already.
-        let message = message.strip_prefix(outcome).map_or(message, |rest| rest.trim_start_matches(": "));
+        let message = if message == outcome { "" } else { message.strip_prefix(&format!("{outcome}: ")).unwrap_or(message) };
         if message.is_empty() { self.outcome(outcome) } else { format!("{}: {}", self.outcome(outcome), escape(message)) }
     }
 
@@ -379,6 +379,15 @@ mod tests {
         assert_eq!(escape("a\u{1b}[31mb\nc\u{202e}"), "a\\u{1b}[31mb\\nc\\u{202e}");
         assert_eq!(escape_lines("a\n\tb\r"), "a\n\tb\\r");
         assert!(matches!(escape("plain ü"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn an_outcome_is_named_once_and_its_message_stays_whole() {
+        let line = |message| Style::default().outcome_line("trapped", message);
+        assert_eq!(line(None), "trapped");
+        assert_eq!(line(Some("trapped")), "trapped");
+        assert_eq!(line(Some("trapped: unreachable")), "trapped: unreachable");
+        assert_eq!(line(Some("trapped is what it says")), "trapped: trapped is what it says");
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn unknown(what: &str, typed: &str, names: &[&str]) -> CliError {
 }
 
 fn run_row(run: &Run, zones: &mut Zones<'_>) -> [String; 7] {
-    let receipt = run.receipt.as_ref();
+    let receipt = measured(run);
     [
         run.id.to_string(),
         run.job.to_string(),
@@ -162,6 +162,11 @@ fn run_row(run: &Run, zones: &mut Zones<'_>) -> [String; 7] {
         receipt.map_or(String::new(), |r| count(r.fuel_used)),
         receipt.map_or(String::new(), |r| size(r.memory_peak_bytes)),
     ]
+}
+
+/// The receipt of an attempt that was measured: of one that was lost or never began nothing is known, not even limits.
+fn measured(run: &Run) -> Option<&Receipt> {
+    run.receipt.as_ref().filter(|receipt| receipt.fuel_limit > 0)
 }
 
 fn firing_row(firing: &Firing, zones: &mut Zones<'_>) -> [String; 7] {
@@ -220,7 +225,7 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
     rows.extend(run.key.as_ref().map(|key| ("key", key.to_string())));
     rows.extend(run.args.as_ref().map(|args| ("args", args.to_string())));
     let mut text = fields(out, &rows);
-    if let Some(receipt) = &run.receipt {
+    if let Some(receipt) = measured(run) {
         text.push_str(&format!("\n{}\n", out.stdout.bold("receipt")));
         text.push_str(&receipt_text(receipt, out));
     }

@@ -4,7 +4,7 @@
 //! burn CPU never delay the scheduler or the API.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,9 @@ use super::Context;
 use super::connect::{ServerFile, write_private};
 use super::error::{CliError, Exit, Result};
 use super::run::{compiler_config, engine_settings, own_program};
+
+/// Bytes of the file that holds the token.
+const TOKEN_FILE_MAX: u64 = 4_096;
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -145,6 +148,10 @@ pub fn workers_config(config: &Config) -> Result<WorkersConfig> {
 impl Server {
     async fn start(config: &Config) -> Result<Self> {
         let data = config.store.data.clone();
+        if !config.server.token.is_empty() {
+            // Before anything is written.
+            server_config(config, &config.server.token).validate()?;
+        }
         make_directory(&data)?;
         let store = Sqlite::open(&data, &SqliteOptions::default())?;
         let token = token(&data, &config.server.token)?;
@@ -187,9 +194,16 @@ impl Server {
     }
 }
 
+/// Refuses a directory that was there and that anybody may write into: whoever can put files beside the store can put
+/// another key there, and compiled code that fits it.
 fn make_directory(data: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.map_err(|e| CliError::file(data, &e).hint("name another data directory with --data"))
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data).and_then(|()| fs::metadata(data));
+    let about = made.map_err(|e| CliError::file(data, &e).hint("name another data directory with --data"))?;
+    if about.permissions().mode() & 0o002 != 0 {
+        let message = format!("{}: every user of this machine can write into this directory", data.display());
+        return Err(CliError::new(Exit::FAILED, "file", message).hint(format!("take that right away: chmod o-w {}", data.display())));
+    }
+    Ok(())
 }
 
 /// The token that was given, else the data directory's, made at the first start.
@@ -198,15 +212,26 @@ fn token(data: &Path, given: &str) -> Result<String> {
         return Ok(given.to_owned());
     }
     let path = data.join("token");
-    match fs::read_to_string(&path) {
+    match read_small(&path) {
         Ok(token) if !token.trim().is_empty() => Ok(token.trim().to_owned()),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CliError::file(&path, &e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(CliError::file(&path, &e).hint("remove it, and the server makes another, or name one with server.token"))
+        }
         _ => {
             let token = random_token()?;
             write_private(&path, token.as_bytes())?;
             Ok(token)
         }
     }
+}
+
+/// The text of a plain file of `TOKEN_FILE_MAX` bytes at most: reading a pipe would never end.
+fn read_small(path: &Path) -> std::io::Result<String> {
+    let about = fs::metadata(path)?;
+    if !about.is_file() || about.len() > TOKEN_FILE_MAX {
+        return Err(std::io::Error::other(format!("not a plain file of {TOKEN_FILE_MAX} bytes at most")));
+    }
+    fs::read_to_string(path)
 }
 
 fn random_token() -> Result<String> {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use wasmtime::component::Component;
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::Engine;
+use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, Type};
 
 use super::signature::Signature;
 use super::{ComponentError, as_shown};
@@ -54,7 +55,7 @@ pub enum EntryError {
 }
 
 /// Raised when inspection finds more or says it otherwise, so that what is cached is compiled and looked at anew.
-pub(super) const INSPECTION_FORMAT: u32 = 3;
+pub(super) const INSPECTION_FORMAT: u32 = 4;
 /// The package that typed jobs are written against, and the versions of it that are known here: compatible ones.
 pub const JOB_PACKAGE: &str = "bellcage:job/";
 pub const JOB_VERSIONS: &str = "0.1.";
@@ -164,7 +165,7 @@ pub fn inspect(component: &Component) -> Inspection {
     for (name, item) in ty.exports(engine) {
         match item.ty {
             ComponentItem::ComponentFunc(func) => entries.push(function(name.to_owned(), None, &func)),
-            ComponentItem::ComponentInstance(_) if is_command_export(name) => entries.push(EntryInfo {
+            ComponentItem::ComponentInstance(ref instance) if is_command_export(name) && runs_as_command(instance, engine) => entries.push(EntryInfo {
                 name: "main".to_owned(),
                 kind: EntryKind::Command,
                 interface: Some(name.to_owned()),
@@ -227,6 +228,13 @@ fn name_jobs(entries: &mut [EntryInfo]) {
     for entry in entries.iter_mut().filter(|entry| taken && entry.kind == EntryKind::Job) {
         entry.name = format!("entry.{}", entry.name);
     }
+}
+
+/// Whether an instance has what `wasi:cli/run` asks for: `run: func() -> result`. Under that name anything may be exported.
+fn runs_as_command(instance: &ComponentInstance, engine: &Engine) -> bool {
+    let Some(ComponentItem::ComponentFunc(run)) = instance.get_export(engine, "run").map(|export| export.ty) else { return false };
+    let plain = |ty| matches!(ty, Type::Result(result) if result.ok().is_none() && result.err().is_none());
+    run.params().len() == 0 && run.results().len() == 1 && run.results().all(plain)
 }
 
 /// Drops the types of the entries that come after `max` bytes of them.

@@ -190,7 +190,7 @@ impl Ending {
         // A backtrace is the outermost context; what happened is below it.
         let above = usize::from(error.is::<WasmBacktrace>());
         let causes: Vec<_> = error.chain().skip(above).map(ToString::to_string).collect();
-        let what = if instantiated { "trapped in a host call" } else { "could not be instantiated" };
+        let what = if instantiated { "a host call was refused" } else { "could not be instantiated" };
         let message = as_shown(&format!("{what}: {}", causes.join(": ")), MESSAGE_MAX);
         let mut ending = Self::new(Outcome::Trapped, "trap", message);
         if let Some(run_error) = &mut ending.error {

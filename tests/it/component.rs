@@ -93,6 +93,21 @@ async fn a_component_with_nothing_to_call_is_refused() {
 }
 
 #[tokio::test]
+async fn a_run_that_gives_something_else_is_a_function_and_no_command() {
+    let component = wat::component(
+        r#"(component
+            (core module $m (func (export "run") (result i32) (i32.const 7)))
+            (core instance $i (instantiate $m))
+            (func $run (result u32) (canon lift (core func $i "run")))
+            (instance $command (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.6" (instance $command)))"#,
+    );
+    let (_, inspection) = Kept::new().push(&component).await.unwrap();
+    let entries: Vec<_> = inspection.entries.iter().map(|entry| (&*entry.name, entry.kind)).collect();
+    assert_eq!(entries, [("run.run", EntryKind::Function)]);
+}
+
+#[tokio::test]
 async fn an_invalid_component_is_refused_with_the_validators_reason() {
     let error = refused(&wat::component("(component (core module (func (result i32) (i64.const 0))))")).await;
     assert_eq!(error.code(), "component-invalid");

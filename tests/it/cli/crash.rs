@@ -47,6 +47,8 @@ fn kill_9_in_the_middle_of_runs_loses_no_firing_and_doubles_none() {
     // Attempted again, since a lost attempt is given one more, and then stopped by its own limit.
     assert_eq!((ended["outcome"].as_str(), ended["attempt"].as_u64(), ended["lost_attempts"].as_u64()), (Some("out-of-fuel"), Some(2), Some(1)), "{ended}");
     assert_eq!(ended["attempts"][0]["outcome"], "lost");
+    let told = place.bellcage(&["explain", "run", ended["id"].as_str().unwrap()]).ok();
+    assert!(told.contains("Attempt 1 was lost") && !told.contains("Attempt 1 took"), "nothing is known of what it used: {told}");
 
     let before = place.runs(&["--job", "tick"]).len();
     place.wait("two more ticks", || (place.runs(&["--job", "tick"]).len() >= before + 2).then_some(()));

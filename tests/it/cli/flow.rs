@@ -1,6 +1,7 @@
 //! A user's first hour: serve, push, add, look, stop.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -176,10 +177,43 @@ fn a_server_that_cannot_listen_says_so() {
 }
 
 #[test]
+fn a_token_that_is_refused_leaves_no_data_directory() {
+    let place = Place::default();
+    place.bellcage(&["serve", "--set", "server.token=short"]).refused(2, "the token has 5 characters", "use 16 or more letters");
+    assert!(!place.path(".bellcage").exists());
+}
+
+#[test]
+fn a_token_file_that_is_no_small_plain_file_is_refused_unread() {
+    for make in [|path: &Path| std::fs::create_dir(path), |path: &Path| std::fs::write(path, "x".repeat(5_000))] {
+        let place = Place::default();
+        std::fs::create_dir(place.path(".bellcage")).unwrap();
+        make(&place.path(".bellcage/token")).unwrap();
+        place.bellcage(&["serve", "--listen", "127.0.0.1:0"]).refused(1, ".bellcage/token: not a plain file of 4096 bytes at most", "remove it");
+    }
+}
+
+#[test]
+fn a_data_directory_that_everybody_can_write_into_is_refused() {
+    let place = Place::default();
+    let data = place.path(".bellcage");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
+    place.bellcage(&["serve", "--listen", "127.0.0.1:0"]).refused(
+        1,
+        ".bellcage: every user of this machine can write into this directory",
+        "take that right away: chmod o-w .bellcage",
+    );
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "nothing is written there");
+}
+
+#[test]
 fn a_wrong_token_exits_5() {
     let place = Place::default();
     let _server = place.serve(&[]);
-    let ran = place.command(&["job", "list"]).env("BELLCAGE_TOKEN", "0123456789abcdef0123").output().unwrap();
+    let file: Value = serde_json::from_slice(&std::fs::read(place.path(".bellcage/server.json")).unwrap()).unwrap();
+    let address = file["address"].as_str().unwrap();
+    let ran = place.command(&["job", "list", "--server", address]).env("BELLCAGE_TOKEN", "0123456789abcdef0123").output().unwrap();
     assert_eq!(ran.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("error: this token is not valid\nhint: "));
 }
