@@ -23,6 +23,7 @@ mod run;
 mod runs;
 mod serve;
 mod simulate;
+mod suggest;
 mod trigger;
 mod when;
 
@@ -90,6 +91,9 @@ enum Command {
     /// Runs: list, show, logs, watch, cancel
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// Limits: what a job needs, from what it has used
+    #[command(subcommand)]
+    Limits(suggest::LimitsCommand),
     /// Run a job now
     Trigger(trigger::TriggerArgs),
     /// When a job or an expression fires next
@@ -178,6 +182,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Job(command) => job::run(command, &context),
         Command::Calendar(command) => calendar::run(command, &context),
         Command::Runs(command) => runs::run(command, &context),
+        Command::Limits(command) => suggest::run(command, &context),
         Command::Trigger(args) => trigger::run(args, &context),
         Command::Next(args) => next::run(args, &context),
         Command::Simulate(args) => simulate::run(args, &context),

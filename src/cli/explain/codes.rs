@@ -270,6 +270,11 @@ pub const CODES: &[Code] = &[
         "this machine does not give processes that run guests the confinement that executor.confinement demands",
         "see what is missing with bellcage doctor; allow it on the machine, or demand less",
     ),
+    code(
+        "nothing-to-suggest-from",
+        "limits are suggested from runs that succeeded, and of this job none has",
+        "run it with generous limits first: bellcage trigger JOB --wait",
+    ),
     code("executor", "the executor could not start", "look at the machine's limits on memory and threads"),
     code("internal", "bellcage failed; it is a fault of ours or of the machine", "see the server's log; please report it"),
 ];

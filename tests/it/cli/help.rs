@@ -30,6 +30,8 @@ const COMMANDS: &[&[&str]] = &[
     &["runs", "logs"],
     &["runs", "watch"],
     &["runs", "cancel"],
+    &["limits"],
+    &["limits", "suggest"],
     &["trigger"],
     &["next"],
     &["explain"],

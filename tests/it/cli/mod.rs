@@ -8,6 +8,7 @@ mod doctor;
 mod flow;
 mod follow;
 mod help;
+mod limits;
 mod next;
 mod run;
 mod table_of_codes;

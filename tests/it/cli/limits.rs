@@ -1,0 +1,43 @@
+//! `limits suggest`: from what a job used to what it may use.
+
+use crate::support::command::Place;
+
+const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/demo/hello.wasm");
+const SPIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/demo/spin.wasm");
+
+#[test]
+fn suggested_limits_are_enough_for_the_job_that_they_come_from() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "greet", "--component", "hello", "--manual"]).ok();
+    for _ in 0..3 {
+        place.bellcage(&["trigger", "greet", "--wait"]).ok();
+    }
+    let found = place.json(&["limits", "suggest", "greet"]);
+    assert_eq!((found["runs"].as_u64(), found["succeeded"].as_u64(), found["would_have_stopped"].as_u64()), (Some(3), Some(3), Some(0)), "{found}");
+    assert!(found["limits"]["fuel"].as_u64() >= found["most_used"]["fuel"].as_u64().map(|used| 2 * used), "{found}");
+    let text = |name: &str| found["limits"][name].as_str().unwrap().to_owned();
+    let fuel = found["limits"]["fuel"].to_string();
+    let limits = ["--fuel", &fuel, "--memory", &text("memory"), "--timeout", &text("timeout"), "--result", &text("result"), "--logs", &text("logs")];
+    place.bellcage(&[&["job", "add", "frugal", "--component", "hello", "--manual"], &limits[..]].concat()).ok();
+    place.bellcage(&["trigger", "frugal", "--wait"]).ok();
+
+    let tight = place.json(&["limits", "suggest", "greet", "--margin", "0.5"]);
+    assert_eq!(tight["would_have_stopped_succeeded"], 3, "{tight}");
+    let shown = place.bellcage(&["limits", "suggest", "greet", "--runs", "2"]);
+    assert!(shown.stdout.contains("Of the last 2 runs, 2 succeeded; these limits would have stopped 0."), "{shown:?}");
+    assert!(shown.stderr.contains("hint: write it in the job's file: limits = { fuel = "), "{shown:?}");
+}
+
+#[test]
+fn of_a_job_that_never_succeeded_nothing_is_suggested() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", SPIN]).ok();
+    place.bellcage(&["job", "add", "spinner", "--component", "spin", "--manual", "--fuel", "1M"]).ok();
+    assert_eq!(place.bellcage(&["trigger", "spinner", "--wait"]).code, 21);
+    let message = "no run of job spinner has succeeded yet, so nothing is known of what it needs";
+    place.bellcage(&["limits", "suggest", "spinner"]).refused(1, message, "run it with generous limits first: bellcage trigger spinner --wait");
+    assert_eq!(place.bellcage(&["limits", "suggest", "nobody"]).code, 3);
+}
