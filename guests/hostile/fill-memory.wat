@@ -1,4 +1,4 @@
-;; Tries: long operations that count as one: filling megabytes again and again
+;; Tries: to hide in long operations: to fill megabytes again and again
 ;; Stopped by: limits.fuel, of which each byte takes one
 (component
   (core module $m

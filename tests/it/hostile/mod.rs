@@ -186,14 +186,32 @@ fn every_file_has_a_row_and_every_row_a_file() {
     assert_eq!(files(), rows);
 }
 
+/// What a file's first comment says: what it tries, and what must stop it.
+fn comment(file: &str) -> Option<(String, String)> {
+    let text = std::fs::read_to_string(corpus().join(format!("{file}.wat"))).expect("a file of the corpus");
+    let comment: Vec<_> = text.lines().map_while(|line| line.strip_prefix(";; ")).collect();
+    let (tries, stopped_by) = comment.join(" ").strip_prefix("Tries: ")?.split_once(" Stopped by: ").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+    Some((tries, stopped_by))
+}
+
 #[test]
 fn every_file_says_what_it_tries_and_what_must_stop_it() {
-    for file in files() {
-        let text = std::fs::read_to_string(corpus().join(format!("{file}.wat"))).unwrap();
-        let comment: Vec<_> = text.lines().take_while(|line| line.starts_with(";; ")).collect();
-        assert!(comment.first().is_some_and(|line| line.starts_with(";; Tries: ")), "{file}: {comment:?}");
-        assert!(comment.iter().any(|line| line.starts_with(";; Stopped by: ")), "{file}: {comment:?}");
-    }
+    let silent: Vec<_> = files().into_iter().filter(|file| comment(file).is_none()).collect();
+    assert!(silent.is_empty(), "without \";; Tries: …\" and \";; Stopped by: …\" in front: {silent:?}");
+}
+
+#[test]
+fn the_page_on_security_tells_of_every_attack() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md")).unwrap();
+    let row = |file: String| {
+        let (tries, stopped_by) = comment(&file).unwrap_or_default();
+        let mut ends: Vec<_> = ATTACKS.iter().filter(|attack| attack.file() == file).map(|attack| attack.outcome.as_str()).collect();
+        ends.dedup();
+        format!("| {file} | {tries} | {stopped_by} | {} |", ends.join(", "))
+    };
+    let rows: Vec<_> = files().into_iter().map(row).collect();
+    let told: Vec<_> = page.split("|---|---|---|---|\n").nth(1).unwrap_or_default().lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(told, rows, "the table in docs/security.md");
 }
 
 /// Every attack, one after the other.
