@@ -32,9 +32,12 @@ pub enum ComponentCommand {
     },
     /// What a component offers and needs, its versions, and the jobs that use it
     Show {
-        /// NAME, NAME@VERSION or NAME@sha256:…
+        /// NAME, NAME@VERSION or NAME@sha256:…; with --schema also NAME:ENTRY
         #[arg(value_name = "NAME[@VERSION]")]
         name: String,
+        /// Only the JSON Schema of an entry's arguments; without ENTRY, of `main` or of the only one
+        #[arg(long)]
+        schema: bool,
     },
     /// Remove a component, or one version of it; refused while a job needs it
     Rm {
@@ -72,7 +75,8 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result {
     match command {
         ComponentCommand::Push { file, name, force } => push(file, name.as_deref(), *force, context),
         ComponentCommand::List { page } => list(page, context),
-        ComponentCommand::Show { name } => show(name, context),
+        ComponentCommand::Show { name, schema: true } => schema(name, context),
+        ComponentCommand::Show { name, schema: false } => show(name, context),
         ComponentCommand::Rm { name } => rm(name, context),
     }
 }
@@ -132,18 +136,38 @@ fn list(page: &PageFlags, context: &Context) -> Result {
 
 fn show(typed: &str, context: &Context) -> Result {
     let (name, version) = parse_name(typed)?;
-    let version = match version {
-        Version::Newest => None,
-        Version::Number(n) => Some(n.to_string()),
-        Version::Digest(digest) => Some(digest.to_string()),
-    };
-    let detail = context.client()?.component(&name, version.as_deref())?;
+    let detail = context.client()?.component(&name, version_text(version).as_deref(), false)?;
     let out = &context.out;
     if out.json {
         out.document(&detail)?;
         return Ok(Exit::OK);
     }
     out.data(&describe(&detail, context))?;
+    Ok(Exit::OK)
+}
+
+fn version_text(version: Version) -> Option<String> {
+    match version {
+        Version::Newest => None,
+        Version::Number(n) => Some(n.to_string()),
+        Version::Digest(digest) => Some(digest.to_string()),
+    }
+}
+
+fn schema(typed: &str, context: &Context) -> Result {
+    let Reference { name, version, entry } = typed.parse()?;
+    let detail = context.client()?.component(&name, version_text(version).as_deref(), true)?;
+    let entries = &detail.component.entries;
+    let found = match (entries.iter().find(|e| e.name == entry.to_string()), &**entries, &entry) {
+        (Some(found), ..) => found,
+        (None, [only], Entry::Main) => only,
+        _ => {
+            let names: Vec<_> = entries.iter().map(|e| e.name.as_str()).collect();
+            let error = CliError::new(Exit::NOT_FOUND, "no-such-entry", format!("component \"{name}\" has no entry \"{entry}\""));
+            return Err(error.hint(format!("it has: {}", names.join(", "))));
+        }
+    };
+    context.out.document(&found.schema)?;
     Ok(Exit::OK)
 }
 

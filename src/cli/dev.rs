@@ -2,6 +2,8 @@
 //!
 //! What it shows is asked of its own server over HTTP, like any other command's.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use jiff::tz::TimeZone;
 
@@ -16,15 +18,19 @@ use super::error::{CliError, Exit, Result};
 use super::output::{Output, count, size};
 use super::runs::event_line;
 use super::serve::{self, ServeArgs, Server};
+use super::watch::Watch;
 use super::when::Zones;
 
 #[derive(Args)]
 pub struct DevArgs {
+    /// Push each component file (*.wasm) in this folder, and again whenever it changes, under its file's name
+    #[arg(long, value_name = "DIR")]
+    watch: Option<PathBuf>,
     #[command(flatten)]
     pub server: ServeArgs,
 }
 
-pub fn run(context: &Context) -> Result {
+pub fn run(args: &DevArgs, context: &Context) -> Result {
     let config = &context.loaded.config;
     if !config.server.listen.ip().is_loopback() {
         let message = format!("dev listens on loopback only, and {} can be reached from other machines", config.server.listen);
@@ -37,6 +43,10 @@ pub fn run(context: &Context) -> Result {
         greet(server, &context.out)?;
         let client = Client::new(&server.file.address, Some(server.file.token.clone()))?;
         let out = context.out;
+        if let Some(dir) = &args.watch {
+            let watch = Watch::new(dir, client.clone(), out, config.server.component_max)?;
+            std::thread::spawn(|| watch.run());
+        }
         std::thread::spawn(move || {
             if let Err(error) = show(&client, &out) {
                 out.message(error.render(out.stderr).trim_end());

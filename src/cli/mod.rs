@@ -17,6 +17,7 @@ mod error;
 mod explain;
 mod job;
 mod limits;
+mod new;
 mod next;
 mod output;
 mod run;
@@ -25,6 +26,7 @@ mod serve;
 mod simulate;
 mod suggest;
 mod trigger;
+mod watch;
 mod when;
 
 use std::path::PathBuf;
@@ -77,6 +79,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// The server: scheduler, executor and API over a store on disk
     Serve(serve::ServeArgs),
+    /// Write a project to start a job from, in one of five languages
+    New(new::NewArgs),
     /// Run a component once, now, in this process: no server, no store
     Run(run::RunArgs),
     /// Components: push, list, show, rm
@@ -175,8 +179,9 @@ fn dispatch(cli: Cli, out: Output) -> Result {
     let loaded = Loaded::load(Sources { file: global.config, environment: environment(), flags: flags(&global.set, &command)? })?;
     let context = Context { out, server: global.server, loaded };
     match &command {
-        Command::Dev(_) => dev::run(&context),
+        Command::Dev(args) => dev::run(args, &context),
         Command::Serve(_) => serve::run(&context),
+        Command::New(args) => new::run(args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Component(command) => component::run(command, &context),
         Command::Job(command) => job::run(command, &context),

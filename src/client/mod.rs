@@ -148,10 +148,11 @@ impl Client {
         self.json(Call::new(Method::GET, "/api/v1/components").query(page.query()))
     }
 
-    /// `version`: a number or a digest; absent: the newest.
-    pub fn component(&self, name: &ComponentName, version: Option<&str>) -> Result<ComponentDetail, ClientError> {
+    /// `version`: a number or a digest; absent: the newest. With `schema`, each entry has its own.
+    pub fn component(&self, name: &ComponentName, version: Option<&str>, schema: bool) -> Result<ComponentDetail, ClientError> {
         let version = version.map(|v| ("version", v.to_owned()));
-        self.json(Call::new(Method::GET, format!("/api/v1/components/{name}")).query(version.into_iter().collect()))
+        let schema = schema.then(|| ("schema", "true".to_owned()));
+        self.json(Call::new(Method::GET, format!("/api/v1/components/{name}")).query(version.into_iter().chain(schema).collect()))
     }
 
     /// All versions, or one.

@@ -203,6 +203,9 @@ pub const CODES: &[Code] = &[
     code("store-failed", "the database failed in a way that has no name of its own", "see the server's log"),
     code("simulation-failed", "the jobs could not be simulated", "read the message; it names the job"),
     code("bench-failed", "bellcage bench could not measure a row", "read the message; it needs a data directory that it can write to"),
+    code("bad-name", "the name of a new project is not one that every tool takes", "use lower-case letters, digits and hyphens, a letter first"),
+    code("exists", "a folder or file of the new project's name is there already", "choose another name, or move it away"),
+    code("not-written", "a file could not be written", "look at the message: a full disk, or a folder that is not yours"),
     code("disk-full", "the disk is full; nothing was written", "make room"),
     // Speaking to a server.
     code("server-unreachable", "nobody answers at the server's address", "start one with bellcage dev or bellcage serve, or name another with --server"),

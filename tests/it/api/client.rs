@@ -33,7 +33,7 @@ fn components_are_pushed_listed_shown_and_removed() {
     assert_eq!(client.health().unwrap().status, "ready");
     assert!(client.push_component(&name, HELLO, false).unwrap().new);
     assert_eq!(client.components(&Page::default()).unwrap().components.len(), 1);
-    let shown = client.component(&name, Some("1")).unwrap();
+    let shown = client.component(&name, Some("1"), false).unwrap();
     assert_eq!((shown.component.version, shown.versions.len()), (1, 1));
     assert_eq!(client.remove_component(&name, None).unwrap().removed, 1);
 }

@@ -5,6 +5,7 @@ const COMMANDS: &[&[&str]] = &[
     &[],
     &["dev"],
     &["serve"],
+    &["new"],
     &["run"],
     &["component"],
     &["component", "push"],

@@ -9,6 +9,7 @@ mod flow;
 mod follow;
 mod help;
 mod limits;
+mod new;
 mod next;
 mod run;
 mod table_of_codes;
