@@ -61,6 +61,9 @@ async fn request() -> AttemptRequest {
     AttemptRequest {
         run: RunId(uuid::Uuid::now_v7()),
         attempt: 1,
+        checkpoint: None,
+        job: "guest".to_owned(),
+        scheduled_local: None,
         component,
         entry: Entry::Main,
         args: serde_json::Value::Null,
