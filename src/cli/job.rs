@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::job::{Coalesce, JobId, JobSpec, Overlap, Reference, Retry};
+use crate::job::{Coalesce, JobId, JobSpec, Overlap, RateLimit, Reference, Retry};
 use crate::trigger::{Salt, TriggerSpec, parse_duration};
 use crate::wire::{self, AddJob, AddedJob, Applied, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
 
@@ -133,6 +133,9 @@ struct PolicyFlags {
     /// Runs of the job at once, at most
     #[arg(long, value_name = "N")]
     max_running: Option<u32>,
+    /// Starts of the job, at most, such as 10/1m: no more in any minute
+    #[arg(long, value_name = "N/DURATION")]
+    rate_limit: Option<String>,
     /// Attempts of a run, at most [default: 1]
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
@@ -239,7 +242,8 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
         None => after(args)?,
     };
     let duration = |typed: &Option<String>| typed.as_deref().map(parse_duration).transpose();
-    let PolicyFlags { calendars, misfire_grace, coalesce, overlap, max_running, max_attempts, jitter, priority, pause_after_failures } = &args.policy;
+    let PolicyFlags { calendars, misfire_grace, coalesce, overlap, max_running, rate_limit, max_attempts, jitter, priority, pause_after_failures } =
+        &args.policy;
     let default = JobSpec::new(component, trigger);
     Ok(JobSpec {
         args: arguments(args.args.as_deref(), &args.arg)?.unwrap_or_default(),
@@ -259,6 +263,7 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
             OverlapFlag::Allow => Overlap::Allow,
         }),
         max_running: *max_running,
+        rate_limit: rate_limit.as_deref().map(self::rate_limit).transpose()?,
         retry: Retry { max_attempts: max_attempts.unwrap_or(1), ..Retry::default() },
         pause_after_failures: *pause_after_failures,
         priority: priority.unwrap_or(0),
@@ -268,6 +273,12 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
         labels: pairs("--label", &args.labels)?,
         ..default
     })
+}
+
+fn rate_limit(typed: &str) -> Result<RateLimit> {
+    let wrong = || CliError::usage(format!("--rate-limit {typed:?} is not a number of runs in a time")).hint("write it as 10/1m");
+    let (runs, per) = typed.split_once('/').ok_or_else(wrong)?;
+    Ok(RateLimit { runs: runs.trim().parse().map_err(|_| wrong())?, per: parse_duration(per.trim())? })
 }
 
 fn after(args: &AddArgs) -> Result<TriggerSpec> {

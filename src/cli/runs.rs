@@ -214,7 +214,7 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
         ("component", run.component.clone()),
         ("cause", cause(run)),
         ("scheduled", at(Some(run.scheduled_at))),
-        ("started", at(run.started_at)),
+        ("started", format!("{}{}", at(run.started_at), if run.rate_limited { ", when its job's rate limit allowed it" } else { "" })),
         ("ended", at(run.ended_at)),
         ("attempts", run.attempt.to_string()),
         ("outcome", state),

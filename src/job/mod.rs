@@ -22,7 +22,7 @@ pub use grants::Grants;
 pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, RunKey, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};
-pub use policy::{Backoff, Coalesce, Isolation, Overlap, Retry, RetryAdvice};
+pub use policy::{Backoff, Coalesce, Isolation, Overlap, RateLimit, Retry, RetryAdvice};
 pub use receipt::Receipt;
 pub use reference::{Entry, Reference, ReferenceError, Version};
 pub use run::{Attempt, AttemptLog, Cause, Progress, Run, RunResult, RunState, SkipReason, Skipped};

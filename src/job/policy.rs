@@ -33,6 +33,23 @@ pub enum Overlap {
     Allow,
 }
 
+/// How often runs of a job may start: never more than `runs` in any stretch of time of this length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// 1 to 10,000. First attempts; a retry is not counted.
+    pub runs: u32,
+    /// A second to 366 days.
+    #[serde(with = "duration")]
+    pub per: SignedDuration,
+}
+
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} in {}", self.runs, if self.runs == 1 { "run" } else { "runs" }, duration::format(self.per))
+    }
+}
+
 /// What an attempt shares its process with. Its instance and its memory are its own in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -27,6 +27,8 @@ pub struct Run {
     pub scheduled_at: Timestamp,
     /// Not started before: `scheduled_at` and jitter, or the time of the next retry.
     pub start_at: Timestamp,
+    /// Its job's rate limit moved `start_at`.
+    pub rate_limited: bool,
     /// Started after this (`scheduled_at` + jitter + misfire grace), it is a missed firing instead.
     pub start_deadline: Option<Timestamp>,
     pub priority: i32,

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{After, CalendarName, Coalesce, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, Reference, Retry, duration};
+use super::{After, CalendarName, Coalesce, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, RateLimit, Reference, Retry, duration};
 use crate::trigger::{TriggerError, TriggerSpec};
 
 /// The definition: what `job add`, `job apply` and the HTTP API take. Serde form = TOML and JSON form.
@@ -40,6 +40,9 @@ pub struct JobSpec {
     /// Runs of the job that may go at once. Absent: 1, and unlimited with `overlap = "allow"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_running: Option<u32>,
+    /// How often its runs may start; one that comes too early waits. Starts count from when the limit was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// How many runs may wait with `overlap = "queue"`.
     #[serde(default = "JobSpec::default_queue_max")]
     pub queue_max: u32,
@@ -79,6 +82,8 @@ pub enum SpecError {
     EnvName { typed: String },
     #[error("{what} takes {size} bytes, above the most that is allowed, {cap}")]
     TooLarge { what: &'static str, size: usize, cap: usize },
+    #[error("rate_limit.per = {per} is not between 1s and 366 days")]
+    RatePer { per: String },
     #[error("{typed:?} is not an outcome that a job can follow")]
     AfterOutcome { typed: String },
     #[error("after names a job that cannot be: {0}")]
@@ -102,6 +107,7 @@ impl JobSpec {
             catch_up_max: Self::default_catch_up_max(),
             overlap: Overlap::default(),
             max_running: None,
+            rate_limit: None,
             queue_max: Self::default_queue_max(),
             retry: Retry::default(),
             pause_after_failures: None,
@@ -120,6 +126,9 @@ impl JobSpec {
 
     /// Exclusion calendars that one job may refer to.
     pub const CALENDARS_MAX: usize = 5;
+
+    /// How long the window of a rate limit may be.
+    const RATE_PER: std::ops::RangeInclusive<SignedDuration> = SignedDuration::from_secs(1)..=SignedDuration::from_hours(24 * 366);
 
     fn default_catch_up_max() -> u32 {
         100
@@ -146,6 +155,7 @@ impl JobSpec {
             ("catch_up_max", Some(self.catch_up_max)),
             ("max_running", self.max_running),
             ("queue_max", Some(self.queue_max)),
+            ("rate_limit.runs", self.rate_limit.map(|limit| limit.runs)),
             ("retry.max_attempts", Some(self.retry.max_attempts)),
             ("pause_after_failures", self.pause_after_failures),
         ] {
@@ -154,6 +164,9 @@ impl JobSpec {
                 Some(n) if u64::from(n) > MANY => return Err(SpecError::TooMany { field, asked: n.into(), cap: MANY }),
                 _ => {}
             }
+        }
+        if let Some(RateLimit { per, .. }) = self.rate_limit.filter(|limit| !Self::RATE_PER.contains(&limit.per)) {
+            return Err(SpecError::RatePer { per: duration::format(per) });
         }
         if self.labels.len() > 100 {
             return Err(SpecError::TooMany { field: "labels", asked: self.labels.len() as u64, cap: 100 });

@@ -245,6 +245,7 @@ fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -> Run {
         key: None,
         scheduled_at: at,
         start_at,
+        rate_limited: false,
         start_deadline: grace(job).map(|grace| at.saturating_add(spec.jitter.saturating_add(grace)).unwrap_or(Timestamp::MAX)),
         priority: spec.priority,
         state: RunState::Queued,

@@ -52,11 +52,18 @@ impl Scheduler {
             RunState::Queued if run.start_at > now => Some("its start time".to_owned()),
             RunState::WaitingRetry | RunState::Queued => Some(match job.as_ref().and_then(|job| job.spec.running_max()) {
                 Some(most) if self.running(&run.job).await? >= u64::from(most) => format!("a running run of the same job to end (at most {most} at once)"),
-                _ => "a free slot".to_owned(),
+                _ => self.rate_wait(&run, job.as_ref(), now).await?.unwrap_or_else(|| "a free slot".to_owned()),
             }),
         };
         let progress = if run.state == RunState::Running { self.inner.executor.progress(id) } else { None };
         Ok(RunDetail { run, attempts, job, waiting_for, progress })
+    }
+
+    /// Of a run whose time has come: the rate limit, where that is what keeps it.
+    async fn rate_wait(&self, run: &Run, job: Option<&Job>, now: Timestamp) -> Result<Option<String>, SchedulerError> {
+        let Some(limit) = job.and_then(|job| job.spec.rate_limit).filter(|_| run.attempt == 0) else { return Ok(None) };
+        let opens_at = self.inner.store.rate_opens_at(&run.job).await?.filter(|&opens_at| opens_at > now);
+        Ok(opens_at.map(|opens_at| format!("its job's rate limit ({limit}), until {opens_at} at least")))
     }
 
     async fn running(&self, key: &JobKey) -> Result<u64, SchedulerError> {
@@ -121,6 +128,7 @@ pub(super) fn on_demand(job: &Job, args: Option<serde_json::Value>, now: Timesta
         key: None,
         scheduled_at: now,
         start_at: now,
+        rate_limited: false,
         start_deadline: None,
         priority: job.spec.priority,
         state: RunState::Queued,

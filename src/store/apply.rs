@@ -60,6 +60,14 @@ pub(super) fn is_current(run: &Run, since: Option<Timestamp>) -> bool {
     since.map_or(run.state != RunState::Ended, |since| run.created_at >= since)
 }
 
+/// A first attempt, which its job's rate limit allows since `opened`.
+pub(super) fn allow(run: &mut Run, opened: Option<Timestamp>) {
+    if let Some(opened) = opened.filter(|&opened| opened > run.start_at) {
+        run.start_at = opened;
+        run.rate_limited = true;
+    }
+}
+
 /// Sets a claimed run going.
 pub(super) fn start(run: &mut Run, now: Timestamp) {
     run.state = RunState::Running;

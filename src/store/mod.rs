@@ -18,6 +18,7 @@ mod lease;
 mod memory;
 mod query;
 mod sqlite;
+mod starts;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -289,8 +290,11 @@ pub trait Store: Send + Sync + 'static {
     /// has not ended: then that is the answer, the newest of them. A run without a key is added.
     async fn add_run_once(&self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError>;
     /// Claims at most `max` runs whose `start_at` has come, highest priority first, then oldest `start_at`; never more
-    /// of one job than its `running_max` allows beside those that run. Each is set running, with its attempt counted.
+    /// of one job than its `running_max` allows beside those that run, nor more first attempts than its rate limit allows. Each is
+    /// set running, with its attempt counted. One that the rate limit kept has its `start_at` moved to when it was allowed.
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;
+    /// From when on a job's rate limit allows one more start; `None` where it has none, or allows one at any time.
+    async fn rate_opens_at(&self, key: &JobKey) -> Result<Option<Timestamp>, StoreError>;
     /// Moves the leases of `runs` to `until`; returns those that are no longer `owner`'s, and those asked to cancel.
     async fn renew_runs(&self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Result<Renewed, StoreError>;
     /// Records ended attempts and what becomes of their runs, in one transaction. One answer per item, in order.

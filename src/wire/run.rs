@@ -29,6 +29,9 @@ pub struct Run {
     pub scheduled_at: Timestamp,
     /// Not started before: `scheduled_at` and jitter, or the time of the next attempt.
     pub start_at: Timestamp,
+    /// Its job's rate limit moved `start_at`.
+    #[serde(default)]
+    pub rate_limited: bool,
     /// Started after this, it is a missed firing instead.
     pub start_deadline: Option<Timestamp>,
     /// Start of the first attempt.
@@ -64,6 +67,7 @@ impl From<job::Run> for Run {
             outcome: run.outcome,
             scheduled_at: run.scheduled_at,
             start_at: run.start_at,
+            rate_limited: run.rate_limited,
             start_deadline: run.start_deadline,
             started_at: run.started_at,
             ended_at: run.ended_at,

@@ -372,3 +372,18 @@ async fn a_run_asked_for_at_a_time_to_come_starts_then_and_stands_in_no_firings_
     let past = TriggerRequest { at: Some(at(25)), ..TriggerRequest::default() };
     assert_eq!(rig.scheduler.trigger(&key("nightly"), past).await.expect_err("it is past").code(), "past-start");
 }
+
+#[tokio::test]
+async fn a_run_over_its_jobs_rate_limit_says_so_and_starts_when_the_window_allows() {
+    let mut rig = Rig::new(4).await;
+    rig.add("mailer", json!({ "trigger": "manual", "overlap": "allow", "rate_limit": { "runs": 1, "per": "1m" } })).await;
+    let first = rig.scheduler.trigger(&key("mailer"), TriggerRequest::default()).await.expect("it is made").run.id;
+    assert_eq!(rig.ended().await.0, first);
+    let second = rig.scheduler.trigger(&key("mailer"), TriggerRequest::default()).await.expect("it is made").run.id;
+    let expected = format!("its job's rate limit (1 run in 1m), until {} at least", at(60));
+    assert_eq!(rig.run(second).await.waiting_for, Some(expected));
+    rig.clock.set(at(60));
+    assert_eq!(rig.ended().await.0, second);
+    let run = rig.run(second).await.run;
+    assert_eq!((run.scheduled_at, run.start_at, run.rate_limited), (at(0), at(60), true));
+}

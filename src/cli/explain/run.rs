@@ -45,6 +45,9 @@ fn story(detail: &RunDetail) -> String {
         }
         None => lines.push("It has not started.".to_owned()),
     }
+    if run.rate_limited {
+        lines.push(format!("Its job's rate limit did not allow it before {}.", at(run.start_at)));
+    }
     for attempt in &detail.attempts {
         lines.extend(attempt_story(attempt, detail.attempts.len() > 1 || run.attempt > 1));
     }

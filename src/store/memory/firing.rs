@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::State;
-use crate::job::RunState;
+use crate::job::{RunId, RunState};
 use crate::store::{ENDS_MAX, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, UNFINISHED_MAX, Unfinished};
 
 impl State {
@@ -72,7 +72,12 @@ impl State {
                 }
             }
         }
-        soonest.extend(self.waiting.iter().filter(|(_, _, id)| self.runs.get(id).is_some_and(|stored| self.room(&stored.run.job) > 0)).map(|w| w.1));
+        let due = |(_, start_at, id): &(_, Timestamp, RunId)| {
+            let run = &self.runs.get(id)?.run;
+            let opens_at = self.rate_opens_at(&run.job).filter(|_| run.attempt == 0);
+            (self.room(&run.job) > 0).then(|| opens_at.map_or(*start_at, |opens_at| opens_at.max(*start_at)))
+        };
+        soonest.extend(self.waiting.iter().filter_map(due));
         soonest.extend(self.running_leases().map(|(until, _)| until));
         soonest.into_iter().min()
     }

@@ -54,6 +54,9 @@ impl State {
             self.drop_ends(&key, apply::TRIGGER_CHANGED, job.updated_at);
             self.follow(&key, Some(&former), Some(&job.spec.trigger));
         }
+        if job.spec.rate_limit.is_none() {
+            self.starts.remove(&key);
+        }
         self.change_job(&key, |stored| {
             stored.job = job.clone();
             stored.held = None;
@@ -66,6 +69,7 @@ impl State {
         if let Some(at) = self.stored_job(key)?.job.wake_at {
             self.due.remove(&(at, key.clone()));
         }
+        self.starts.remove(key);
         self.drop_ends(key, apply::JOB_GONE, now);
         if let Some(stored) = self.jobs.remove(key) {
             self.follow(key, Some(&stored.job.spec.trigger), None);

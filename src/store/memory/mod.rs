@@ -23,7 +23,7 @@ use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run,
 
 use super::{
     AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page,
-    PageRequest, Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply,
+    PageRequest, Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply, starts::Starts,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -50,6 +50,8 @@ struct State {
     running: BTreeMap<JobKey, u32>,
     /// Runs that wait, in the order in which they are claimed.
     waiting: BTreeSet<(Reverse<i32>, Timestamp, RunId)>,
+    /// The latest starts of jobs with a rate limit.
+    starts: BTreeMap<JobKey, Starts>,
     /// The jobs that follow a job, also one that is gone or was never there.
     downstream: BTreeMap<JobKey, BTreeSet<JobKey>>,
     /// What has come in for jobs that follow others, by number.
@@ -304,6 +306,10 @@ impl Store for Memory {
 
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
         Ok(self.state().claim_runs(owner, now, until, max))
+    }
+
+    async fn rate_opens_at(&self, key: &JobKey) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.state().rate_opens_at(key))
     }
 
     async fn renew_runs(&self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Result<Renewed, StoreError> {

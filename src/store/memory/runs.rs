@@ -1,11 +1,9 @@
 //! Runs: added, claimed, renewed, finished, cancelled.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::{State, StoredRun};
-use crate::job::{JobKey, Run, RunId, RunState};
+use crate::job::{JobKey, RateLimit, Run, RunId, RunState};
 use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
 
 impl State {
@@ -31,22 +29,42 @@ impl State {
         most.map_or(u32::MAX, |most| most.saturating_sub(running))
     }
 
+    fn rate_limit(&self, key: &JobKey) -> Option<RateLimit> {
+        self.jobs.get(key)?.job.spec.rate_limit
+    }
+
+    /// When a job's rate limit allows one more start.
+    pub(super) fn rate_opens_at(&self, key: &JobKey) -> Option<Timestamp> {
+        self.starts.get(key)?.opens_at(self.rate_limit(key)?)
+    }
+
     pub(super) fn claim_runs(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Vec<ClaimedRun> {
-        let mut rooms: BTreeMap<&JobKey, u32> = BTreeMap::new();
-        let mut chosen = Vec::new();
-        for (_, start_at, id) in &self.waiting {
-            if chosen.len() == max {
+        let due: Vec<RunId> = self.waiting.iter().filter(|(_, start_at, _)| *start_at <= now).map(|(.., id)| *id).collect();
+        let mut claimed = Vec::new();
+        for id in due {
+            if claimed.len() == max {
                 break;
             }
-            let Some(stored) = self.runs.get(id).filter(|_| *start_at <= now) else { continue };
-            let room = rooms.entry(&stored.run.job).or_insert_with(|| self.room(&stored.run.job));
-            if *room > 0 {
-                *room -= 1;
-                chosen.push(*id);
+            let Some(Run { job, attempt, .. }) = self.runs.get(&id).map(|stored| &stored.run) else { continue };
+            let (job, first) = (job.clone(), *attempt == 0);
+            if self.room(&job) == 0 {
+                continue;
             }
+            let mut opened = None;
+            if let Some(limit) = self.rate_limit(&job).filter(|_| first) {
+                let starts = self.starts.entry(job).or_default();
+                if starts.room(limit, now) == 0 {
+                    continue;
+                }
+                opened = starts.opens_at(limit);
+                starts.add(limit, now);
+            }
+            claimed.extend(self.claim(id, owner, until, |stored| {
+                apply::allow(&mut stored.run, opened);
+                apply::start(&mut stored.run, now);
+            }));
         }
-        let start = |stored: &mut StoredRun| apply::start(&mut stored.run, now);
-        chosen.into_iter().filter_map(|id| self.claim(id, owner, until, start)).collect()
+        claimed
     }
 
     fn claim(&mut self, id: RunId, owner: &Owner, until: Timestamp, change: impl FnOnce(&mut StoredRun)) -> Option<ClaimedRun> {
@@ -92,6 +110,9 @@ impl State {
             return Fenced::LeaseLost;
         };
         if let Settled::Missed(skip) = settled {
+            if let (Some(starts), Some(at)) = (self.starts.get_mut(&key), self.runs.get(&id).and_then(|stored| stored.run.started_at)) {
+                starts.take_back(at);
+            }
             self.delete_run(id);
             self.record_skip(&key, skip);
             return Fenced::Done;

@@ -122,6 +122,9 @@ impl Writer {
         live.set_lease(id, None);
         live.forget_job(id);
         self.give_turns(id, u32::MAX)?;
+        if spec_changed {
+            self.rate_changed(id)?;
+        }
         self.wake_for_ends(id)?;
         Ok(self.stored_job(id, &job.key)?.job.clone())
     }
@@ -131,6 +134,7 @@ impl Writer {
         let sql = "SELECT id FROM run WHERE job = ? AND state <> 3 AND state <> 1 ORDER BY id";
         let waiting: Vec<RunId> = self.db.query_all(sql, [id], |row| row.get(0))?;
         self.drop_ends(id, key, apply::JOB_GONE, now)?;
+        self.forget_starts(id)?;
         let Self { db, live } = self;
         live.set_lease(id, None);
         live.forget_job(id);

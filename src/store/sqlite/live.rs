@@ -15,6 +15,7 @@ use rusqlite::params;
 use super::rows::{self, At, Count, JOB, JobRow, RECEIPT, RUN, RUN_COLUMNS};
 use super::writer::Db;
 use crate::job::{JobKey, Run, RunId, RunState, TenantId};
+use crate::store::starts::Starts;
 use crate::store::{Lease, Owner, StoreCounts};
 
 /// Jobs kept decoded, in each of two generations.
@@ -35,6 +36,10 @@ pub(super) struct Live {
     jobs: Jobs,
     /// Jobs that have runs held back, perhaps.
     pub held_back: HashSet<i64>,
+    /// Jobs that may have runs that wait for their rate limit.
+    pub rate_held: HashSet<i64>,
+    /// The latest starts of jobs with a rate limit, of those that were asked for.
+    pub starts: HashMap<i64, Starts>,
     tenants: HashMap<TenantId, i64>,
     pub tally: Tally,
     stored_tally: Tally,
@@ -117,6 +122,9 @@ impl Live {
             Ok(Running { run, tenant: row.get(RUN_COLUMNS + 2)?, job: row.get(RUN_COLUMNS + 3)?, held })
         })?;
         self.held_back.clear();
+        self.rate_held.clear();
+        self.starts.clear();
+        self.rate_held.extend(db.query_all("SELECT DISTINCT job FROM run WHERE turn = 2", (), |row| row.get::<_, i64>(0))?);
         let next = "SELECT min(job) FROM run WHERE turn = 0 AND job > ?";
         let mut last = 0;
         while let Some(job) = db.query_opt(next, [last], |row| row.get::<_, Option<i64>>(0))?.flatten() {

@@ -18,6 +18,7 @@ mod history;
 mod jobs;
 mod live;
 mod open;
+mod rate;
 mod reader;
 mod rows;
 mod runs;
@@ -272,6 +273,11 @@ impl Store for Sqlite {
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
         let owner = owner.clone();
         self.write(move |w| w.claim_runs(&owner, now, until, max)).await
+    }
+
+    async fn rate_opens_at(&self, key: &JobKey) -> Result<Option<Timestamp>, StoreError> {
+        let key = key.clone();
+        self.read(move |db| db.rate_opens_at(&key)).await
     }
 
     async fn renew_runs(&self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Result<Renewed, StoreError> {

@@ -35,6 +35,14 @@ struct Ready {
     run: Option<Run>,
 }
 
+enum Claim {
+    Started(Box<ClaimedRun>),
+    /// It must wait for one of its job to end.
+    Held,
+    /// It must wait for its job's rate limit, and leaves its turn to another one.
+    Passed,
+}
+
 impl Writer {
     pub(super) fn add_run(&mut self, run: &Run) -> Done<Run> {
         let job = self.live.find_job(&self.db, &run.job)?.ok_or_else(|| not_found(&run.job))?;
@@ -107,10 +115,11 @@ impl Writer {
     fn put_run(&self, run: &Run, tenant: i64, held: Option<&Held>) -> Done<()> {
         let waiting = matches!(run.state, RunState::Queued | RunState::WaitingRetry);
         self.db.execute(
-            "UPDATE run SET start_at = ?, state = ?, turn = ?, attempt = ?, lost = ?, started_at = ?, ended_at = ?, outcome = ?, cancel = ?, error = ?, \
+            "UPDATE run SET start_at = ?, rate_limited = ?, state = ?, turn = ?, attempt = ?, lost = ?, started_at = ?, ended_at = ?, outcome = ?, cancel = ?, error = ?, \
              owner = ?, token = ?, lease_until = ? WHERE tenant = ? AND id = ?",
             params![
                 At(run.start_at),
+                run.rate_limited,
                 Code(run.state),
                 waiting.then_some(1),
                 run.attempt,
@@ -131,7 +140,7 @@ impl Writer {
     }
 
     /// How many runs of a job may start beside those that run; of one that is gone or cannot be read, none.
-    fn room(&mut self, job: i64) -> Done<u32> {
+    pub(super) fn room(&mut self, job: i64) -> Done<u32> {
         let running = self.live.running_of(job);
         Ok(match self.live.job(&self.db, job)? {
             Some(row) if row.unreadable.is_none() => row.job.spec.running_max().map_or(u32::MAX, |most| most.saturating_sub(running)),
@@ -159,6 +168,7 @@ impl Writer {
     }
 
     pub(super) fn claim_runs(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<ClaimedRun>> {
+        self.give_rated_turns(now)?;
         let mut claimed = Vec::new();
         let mut held_back = 0;
         let mut above = i64::MAX;
@@ -170,14 +180,19 @@ impl Writer {
                 let found = ready.len();
                 for ready in ready {
                     match self.claim(ready, owner, now, until)? {
-                        Some(run) => claimed.push(run),
-                        None => held_back += 1,
+                        Claim::Started(run) => claimed.push(*run),
+                        Claim::Held => held_back += 1,
+                        Claim::Passed => {
+                            held_back += 1;
+                            // Another run of the job has the turn now, perhaps one of a higher priority.
+                            above = i64::MAX;
+                        }
                     }
                 }
                 if claimed.len() == max || held_back >= HELD_PER_CLAIM {
                     return Ok(claimed);
                 }
-                if found < wanted {
+                if found < wanted || above == i64::MAX {
                     break;
                 }
             }
@@ -215,14 +230,18 @@ impl Writer {
     }
 
     /// Starts a run, or holds it back.
-    fn claim(&mut self, ready: Ready, owner: &Owner, now: Timestamp, until: Timestamp) -> Done<Option<ClaimedRun>> {
+    fn claim(&mut self, ready: Ready, owner: &Owner, now: Timestamp, until: Timestamp) -> Done<Claim> {
         let Ready { tenant, id, job, run } = ready;
         let room = self.room(job)?;
         let Some(mut run) = run.filter(|_| room > 0) else {
             self.db.execute("UPDATE run SET turn = 0 WHERE tenant = ? AND id = ?", params![tenant, id])?;
             self.live.held_back.insert(job);
-            return Ok(None);
+            return Ok(Claim::Held);
         };
+        if !self.count_start(tenant, job, &mut run, now)? {
+            self.give_turns(job, 1)?;
+            return Ok(Claim::Passed);
+        }
         let mut checkpoint = None;
         if run.attempt > 0 {
             run.receipt = live::last_receipt(&self.db, id)?;
@@ -231,7 +250,7 @@ impl Writer {
         apply::start(&mut run, now);
         let held = self.live.hold(owner, until);
         let claimed = self.hold_run(Running { run, tenant, job, held })?;
-        Ok(claimed.map(|claimed| ClaimedRun { checkpoint, ..claimed }))
+        Ok(claimed.map_or(Claim::Held, |claimed| Claim::Started(Box::new(ClaimedRun { checkpoint, ..claimed }))))
     }
 
     /// Writes a running run with its new lease. `None` where its job is gone.
@@ -245,24 +264,36 @@ impl Writer {
 
     /// The soonest start of a run that its job has room for.
     pub(super) fn next_run(&mut self) -> Done<Option<Timestamp>> {
-        let mut soonest: Option<Timestamp> = None;
+        let mut soonest = self.next_rated()?;
         let mut above = i64::MAX;
         while let Some(priority) = self.priority_below(above)? {
             above = priority;
             let Self { db, live } = self;
-            let mut statement = db.statement("SELECT start_at, job FROM run WHERE turn = 1 AND priority = ? ORDER BY start_at")?;
+            let mut rated = Vec::new();
+            let mut statement = db.statement("SELECT start_at, job, attempt FROM run WHERE turn = 1 AND priority = ? ORDER BY start_at")?;
             let mut rows = statement.query([priority])?;
             let mut passed_over = 0;
             while let Some(row) = rows.next()? {
-                let (start_at, job) = (row.get::<_, At>(0)?.0, row.get(1)?);
+                let (start_at, job, attempt) = (row.get::<_, At>(0)?.0, row.get(1)?, row.get::<_, u32>(2)?);
                 let running = live.running_of(job);
-                let full = running > 0 && live.job(db, job)?.is_some_and(|row| row.job.spec.running_max().is_some_and(|most| running >= most));
+                let spec = live.job(db, job)?.map(|row| &row.job.spec);
+                let full = running > 0 && spec.is_some_and(|spec| spec.running_max().is_some_and(|most| running >= most));
+                let limited = attempt == 0 && spec.is_some_and(|spec| spec.rate_limit.is_some());
                 // Past the bound, the answer may be too soon, which costs its caller a look.
-                if !full || passed_over >= PASSED_OVER {
+                if !full && !limited || passed_over >= PASSED_OVER {
                     soonest = Some(soonest.map_or(start_at, |soonest| soonest.min(start_at)));
                     break;
                 }
+                if !full {
+                    rated.push((start_at, job));
+                }
                 passed_over += 1;
+            }
+            drop(rows);
+            drop(statement);
+            for (start_at, job) in rated {
+                let due = self.opens_at(job)?.map_or(start_at, |opens_at| opens_at.max(start_at));
+                soonest = Some(soonest.map_or(due, |soonest| soonest.min(due)));
             }
         }
         Ok(soonest)
@@ -295,6 +326,7 @@ impl Writer {
         }
         let Some(Running { mut run, tenant, job, .. }) = self.live.stop(*id) else { return Ok(Fenced::LeaseLost) };
         if let Settled::Missed(skip) = settled {
+            self.uncount_start(job, &run)?;
             self.delete_run(tenant, *id)?;
             self.live.tally.unfinished -= 1;
             self.record_skip(job, &run.job, skip)?;

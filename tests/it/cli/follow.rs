@@ -47,3 +47,18 @@ fn a_run_on_demand_can_have_a_time_and_a_key() {
     assert_eq!(place.json(&["trigger", "greet", "--key", "order 7", "--key-window", "1h"])["new"], false);
     place.bellcage(&["trigger", "greet", "--at", "2026-01-01T00:00:00Z"]).refused(2, "a run cannot be asked for at 2026-01-01T00:00:00Z", "leave the time out");
 }
+
+#[test]
+fn a_rate_limit_is_given_and_told() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "mailer", "--component", "hello", "--manual", "--overlap", "allow", "--rate-limit", "1/1h"]).ok();
+    place.bellcage(&["trigger", "mailer", "--wait"]).ok();
+    let waiting = place.json(&["trigger", "mailer"])["id"].as_str().unwrap().to_owned();
+    let story = place.bellcage(&["explain", "run", &waiting]).ok();
+    assert!(story.contains("It waits for its job's rate limit (1 run in 1h), until "), "{story}");
+    place.bellcage(&["job", "add", "x", "--component", "hello", "--manual", "--rate-limit", "fast"]).refused(2, "--rate-limit \"fast\"", "write it as 10/1m");
+    let refused = place.bellcage(&["job", "add", "x", "--component", "hello", "--manual", "--rate-limit", "0/1m"]);
+    assert_eq!((refused.code, refused.stderr.lines().next()), (2, Some("error: rate_limit.runs must be at least 1")));
+}

@@ -1,5 +1,6 @@
-use bellcage::job::{Job, Outcome, Overlap, Run, RunState, SkipReason};
+use bellcage::job::{Job, Outcome, Overlap, RateLimit, Run, RunState, SkipReason};
 use bellcage::store::{AttemptEnd, CancelFound, Fenced, OnConflict, Renewed, Settled, Store};
+use jiff::SignedDuration;
 
 use super::{
     add, at, claim, end, finish, firing_run, get_job, get_run, ids, job, job_with, key, lease, owner, resting, retry, rules, run, skip, skipped, unbounded,
@@ -13,6 +14,15 @@ async fn add_runs(store: &dyn Store, runs: impl IntoIterator<Item = Run>) {
 
 fn bounded(id: &str, most: u32) -> Job {
     resting(job_with(id, |spec| (spec.overlap, spec.max_running) = (Overlap::Queue, Some(most))))
+}
+
+fn limit(runs: u32, seconds: i64) -> Option<RateLimit> {
+    Some(RateLimit { runs, per: SignedDuration::from_secs(seconds) })
+}
+
+/// With so many starts in so many seconds, and no other bound.
+fn limited(id: &str, runs: u32, seconds: i64) -> Job {
+    resting(job_with(id, |spec| (spec.overlap, spec.rate_limit) = (Overlap::Allow, limit(runs, seconds))))
 }
 
 async fn lost(store: &dyn Store, by: &str, now: i64) -> Vec<bellcage::store::ClaimedRun> {
@@ -236,5 +246,53 @@ rules! {
         assert_eq!(skipped(store, "a").await, [missed]);
         assert_eq!(store.counts().await.unwrap().runs_unfinished, 1);
         assert_eq!(ids(&claim(store, 9, 1).await), [run("a", 1, 2).id]);
+    }
+
+    fn no_more_runs_of_a_job_start_in_a_window_than_its_rate_limit_allows(store) {
+        add(store, limited("a", 2, 10)).await;
+        add(store, resting(job("b"))).await;
+        add_runs(store, (1..=5).map(|n| run("a", 0, n)).chain([run("b", 0, 9)])).await;
+        let first = claim(store, 0, 10).await;
+        assert_eq!(ids(&first), [run("a", 0, 1).id, run("a", 0, 2).id, run("b", 0, 9).id]);
+        for claimed in &first {
+            finish(store, end(claimed, 1, Outcome::Succeeded)).await;
+        }
+        assert_eq!((claim(store, 9, 10).await.len(), store.next_due().await.unwrap()), (0, Some(at(10))));
+        assert_eq!(store.rate_opens_at(&key("a")).await.unwrap(), Some(at(10)));
+        let second = claim(store, 12, 10).await;
+        assert_eq!(ids(&second), [run("a", 0, 3).id, run("a", 0, 4).id]);
+        assert_eq!(second[0].run, Run { start_at: at(10), rate_limited: true, ..Run { state: RunState::Running, attempt: 1, started_at: Some(at(12)), ..run("a", 0, 3) } });
+        assert_eq!((claim(store, 21, 10).await.len(), claim(store, 22, 10).await.len()), (0, 1));
+    }
+
+    fn a_retry_is_not_counted_by_the_rate_limit_nor_kept_by_it(store) {
+        add(store, resting(job_with("a", |spec| (spec.rate_limit, spec.max_running) = (limit(1, 60), Some(1))))).await;
+        add_runs(store, [run("a", 0, 1), Run { priority: 1, ..run("a", 1, 2) }]).await;
+        let first = claim(store, 0, 10).await.remove(0);
+        finish(store, retry(&first, 1, 2)).await;
+        let again = claim(store, 2, 10).await;
+        assert_eq!((ids(&again), again[0].run.attempt), (vec![first.run.id], 2), "the run of a higher priority waits, and leaves it the place");
+        finish(store, end(&again[0], 3, Outcome::Succeeded)).await;
+        assert_eq!((claim(store, 59, 10).await.len(), claim(store, 60, 10).await.len()), (0, 1));
+    }
+
+    fn a_run_that_the_window_lets_in_too_late_for_its_deadline_takes_no_place_in_it(store) {
+        add(store, limited("a", 1, 10)).await;
+        add_runs(store, [firing_run("a", 0, 1), firing_run("a", 1, 2)]).await;
+        let missed = claim(store, 5, 1).await.remove(0);
+        let settled = Settled::Missed(skip(SkipReason::Missed, None, 0, 0));
+        finish(store, AttemptEnd { attempt: None, settled, ..end(&missed, 5, Outcome::Succeeded) }).await;
+        assert_eq!(ids(&claim(store, 5, 1).await), [firing_run("a", 1, 2).id]);
+    }
+
+    fn a_rate_limit_that_is_raised_or_goes_holds_at_once(store) {
+        add(store, limited("a", 1, 60)).await;
+        add_runs(store, (1..=4).map(|n| run("a", 0, n))).await;
+        assert_eq!((claim(store, 0, 10).await.len(), claim(store, 1, 10).await.len()), (1, 0));
+        let raised = store.add_job(limited("a", 2, 60), OnConflict::Replace).await.unwrap();
+        assert_eq!(claim(store, 1, 10).await.len(), 1);
+        store.update_job(resting(unbounded("a")), &raised, None).await.unwrap();
+        assert_eq!(claim(store, 1, 10).await.len(), 2);
+        assert_eq!(store.rate_opens_at(&key("a")).await.unwrap(), None);
     }
 }

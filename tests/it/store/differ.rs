@@ -2,7 +2,7 @@
 //!
 //! `BELLCAGE_HISTORIES=1000` plays more of them, `BELLCAGE_SEED=7` begins there; a failing one names its seed and its last step.
 
-use bellcage::job::{Job, JobKey, Outcome, Pause, Run, RunId, RunState, SkipReason, Skipped, TenantId, Version};
+use bellcage::job::{Job, JobKey, Outcome, Pause, RateLimit, Run, RunId, RunState, SkipReason, Skipped, TenantId, Version};
 use bellcage::store::{
     AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, LeasedJob, Memory, OnConflict, Retention, RunFilter, Settled, Sqlite, SqliteOptions, Store,
     StoreError,
@@ -160,6 +160,7 @@ impl Plan {
         let (id, most, team) = (self.random.below(JOBS), self.random.below(4), self.random.below(2));
         // One job alone follows others: two would be woken at the same instant, and order among equals is nobody's promise.
         let (follows, upstream) = (id == 3 && !self.random.one_in(3), self.random.below(JOBS));
+        let (limited, limit) = (self.random.one_in(3), 1 + self.random.below(3));
         let component = ["reports", "reports@1", "other"][self.random.below(3) as usize];
         let wake_at = (!self.random.one_in(6)).then(|| self.unique(20));
         let job = job_with(&format!("job-{id}"), |spec| {
@@ -167,6 +168,7 @@ impl Plan {
             spec.overlap = bellcage::job::Overlap::Allow;
             spec.max_running = u32::try_from(most).ok().filter(|&most| most > 0);
             spec.labels = [("team".to_owned(), team.to_string())].into();
+            spec.rate_limit = limited.then_some(RateLimit { runs: u32::try_from(limit).unwrap(), per: SignedDuration::from_secs(20) });
             if follows {
                 let upstream = [format!("job-{upstream}"), "job-9".to_owned()];
                 spec.trigger = serde_json::from_value(serde_json::json!({ "after": upstream })).unwrap();
@@ -347,7 +349,7 @@ async fn visible(store: &dyn Store, now: Timestamp) -> Vec<String> {
     let tenant = TenantId::default();
     let mut lines = Vec::new();
     for job in store.jobs(&JobFilter::default(), first_page(1_000)).await.unwrap().items {
-        lines.push(format!("{job:?} {:?}", store.arrived_ends(&job.key).await.unwrap()));
+        lines.push(format!("{job:?} {:?} {:?}", store.arrived_ends(&job.key).await.unwrap(), store.rate_opens_at(&job.key).await.unwrap()));
     }
     let labelled = JobFilter { labels: vec![("team".to_owned(), "1".to_owned())], ..JobFilter::default() };
     let ids = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.key).collect::<Vec<JobKey>>();

@@ -114,6 +114,7 @@ fn run(id: &str, scheduled: i64, n: u64) -> Run {
         key: None,
         scheduled_at,
         start_at: scheduled_at,
+        rate_limited: false,
         start_deadline: None,
         priority: 0,
         state: RunState::Queued,

@@ -129,6 +129,14 @@ CREATE TABLE arrived_end (
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 
+-- The latest starts of jobs with a rate limit, as many as it allows in one window.
+CREATE TABLE job_start (
+    job     INTEGER NOT NULL REFERENCES job (id),
+    number  INTEGER NOT NULL CHECK (number >= 1),
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE run (
     tenant          INTEGER NOT NULL REFERENCES tenant (id),
     id              BLOB NOT NULL CHECK (length(id) = 16),
@@ -142,8 +150,10 @@ CREATE TABLE run (
     start_deadline  INTEGER,
     priority        INTEGER NOT NULL,
     state           INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3)), -- queued, running, waiting-retry, ended
-    -- Of a waiting run: 1, it may be claimed; 0, its job runs as many as it may, and one of those must end first.
-    turn            INTEGER CHECK (turn IN (0, 1)),
+    -- Of a waiting run: 1, it may be claimed; 0, its job runs as many as it may, and one of those must end first; 2, its job's
+    -- rate limit must allow it first.
+    turn            INTEGER CHECK (turn IN (0, 1, 2)),
+    rate_limited    INTEGER NOT NULL DEFAULT 0 CHECK (rate_limited IN (0, 1)),
     component       TEXT NOT NULL,
     args            TEXT,
     attempt         INTEGER NOT NULL CHECK (attempt >= 0),
@@ -175,6 +185,7 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_firing ON run (job, scheduled_at, firing);
 CREATE INDEX run_ready ON run (priority DESC, start_at, id) WHERE turn = 1;
 CREATE INDEX run_held ON run (job, priority DESC, start_at, id) WHERE turn = 0;
+CREATE INDEX run_rate ON run (job, priority DESC, start_at, id) WHERE turn = 2;
 CREATE INDEX run_unfinished ON run (job, cause, id, state) WHERE state <> 3;
 CREATE INDEX run_key ON run (job, key, id) WHERE key IS NOT NULL;
 
