@@ -211,7 +211,9 @@ fn the_page_on_security_tells_of_every_attack() {
     };
     let rows: Vec<_> = files().into_iter().map(row).collect();
     let told: Vec<_> = page.split("|---|---|---|---|\n").nth(1).unwrap_or_default().lines().take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(told, rows, "the table in docs/security.md");
+    let missing: Vec<_> = rows.iter().filter(|row| !told.contains(&row.as_str())).collect();
+    assert!(missing.is_empty(), "not in the table of docs/security.md: {missing:#?}");
+    assert_eq!(told.len(), rows.len(), "the table in docs/security.md has rows of no attack");
 }
 
 /// Every attack, one after the other.
