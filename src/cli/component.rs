@@ -16,7 +16,7 @@ use super::{Context, limits, when};
 pub enum ComponentCommand {
     /// Upload a component; every job that follows its name runs it from then on
     Push {
-        /// A WebAssembly component (wasip2)
+        /// A WebAssembly component (wasip2), or a core module (a wasip1 program) to be made one
         file: PathBuf,
         /// The name to push it under [default: the file's name without .wasm]
         #[arg(long)]
@@ -177,12 +177,14 @@ fn describe(detail: &ComponentDetail, context: &Context) -> String {
     let entries =
         component.entries.iter().map(|e| if e.signature.is_empty() { format!("{}  {}", e.name, e.kind) } else { format!("{}  {}", e.name, e.signature) });
     let versions = versions.iter().map(|v| format!("{}  {}  {}", v.version, size(v.size), when::local(v.pushed_at, &TimeZone::UTC)));
+    let runs_as = component.adapted.map_or_else(|| "uploaded".to_owned(), |digest| format!("{digest}, made of the core module that was uploaded"));
     fields(
         &context.out,
         &[
             ("name", component.name.to_string()),
             ("version", component.version.to_string()),
             ("digest", component.digest.to_string()),
+            ("runs as", runs_as),
             ("size", format!("{} ({} bytes)", size(component.size), grouped(component.size))),
             ("pushed", when::local(component.pushed_at, &TimeZone::UTC)),
             ("entries", lines(entries.collect())),

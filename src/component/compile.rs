@@ -3,7 +3,7 @@
 //! ```text
 //! parent                                   child (the same binary, hidden subcommand)
 //!   caps and settings ─── argv ──────────►   session of its own, dies with its parent, no new privileges, rlimits
-//!   component ─────────── stdin ─────────►   validate → inspect → check imports → compile
+//!   component ─────────── stdin ─────────►   adapt → validate → inspect → check imports → compile
 //!   artefact's file ───── stdout ────────►   the artefact
 //!   verdict (JSON) ◄───── stderr ─────────   what it is, or why it is refused
 //! ```
@@ -26,11 +26,12 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::adapt::adapt;
 use super::engine::{MEMORIES_MAX, TABLES_MAX};
 use super::error::CompileCap;
 use super::inspect::{check_job, inspect};
 use super::{ComponentError, EngineSettings, Inspection, as_shown, engine_config, upload};
-use crate::job::bytes;
+use crate::job::{Digest, bytes};
 
 /// The hidden subcommand of the binary that is the compile child. Whoever's `program` a compiler is must hand it to
 /// `executor::compile_child_main` before any other start-up work.
@@ -244,9 +245,12 @@ fn compile(brief: &Brief, check_imports: CheckImports) -> Result<Inspection, Com
     // Again, since from here on its bytes are parsed.
     upload::check(&source, brief.source_max)?;
     let engine = Engine::new(&engine_config(&brief.settings)).map_err(|e| ComponentError::machine("cannot start the compiler's engine", e))?;
+    let is_core_module = upload::is_core_module(&source);
+    let source = if is_core_module { adapt(&source)? } else { source };
+    let adapted = is_core_module.then(|| Digest::of(&source));
     let component = Component::from_binary(&engine, &source).map_err(|e| refused(&e, brief))?;
     drop(source);
-    let inspection = inspect(&component);
+    let inspection = Inspection { adapted, ..inspect(&component) };
     check_demands(&component, &inspection, &brief.settings)?;
     check_imports(&component)?;
     check_job(&component)?;

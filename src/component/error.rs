@@ -13,8 +13,8 @@ pub enum ComponentError {
     TooLarge { bytes: u64, max: u64 },
     #[error("this is not a WebAssembly component")]
     NotWasm,
-    #[error("this is a core WebAssembly module; bellcage takes components only")]
-    CoreModule,
+    #[error("this core WebAssembly module cannot be made a component: {why}")]
+    CoreModule { why: String },
     #[error("this is compiled native code; bellcage takes components and compiles them itself")]
     Precompiled,
     #[error("the component ends too early: it is cut off at byte {at}")]
@@ -87,7 +87,7 @@ impl ComponentError {
         match self {
             Self::TooLarge { .. } => "component-too-large",
             Self::NotWasm => "component-not-wasm",
-            Self::CoreModule => "component-core-module",
+            Self::CoreModule { .. } => "component-core-module",
             Self::Precompiled => "component-precompiled",
             Self::Truncated { .. } => "component-truncated",
             Self::Invalid { .. } => "component-invalid",
@@ -111,7 +111,9 @@ impl ComponentError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotWasm => "push a compiled component, such as what `cargo build --target wasm32-wasip2` writes",
-            Self::CoreModule => "make a component of it: build for wasm32-wasip2, or run `wasm-tools component new module.wasm -o component.wasm`",
+            Self::CoreModule { .. } => {
+                "build it for wasm32-wasip2, as a WASI preview 1 program, or as a library whose functions take numbers; or make a component of it with wasm-tools"
+            }
             Self::Precompiled => "push the .wasm file that it was compiled from",
             Self::Truncated { .. } => "was it copied or downloaded to its end?",
             Self::Invalid { .. } => "see what is wrong with `wasm-tools validate component.wasm`",

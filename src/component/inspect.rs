@@ -8,13 +8,16 @@ use wasmtime::component::{Component, Type};
 
 use super::signature::Signature;
 use super::{ComponentError, as_shown};
-use crate::job::Entry;
+use crate::job::{Digest, Entry};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
     pub entries: Vec<EntryInfo>,
     /// Imported interfaces, by full name.
     pub imports: Vec<String>,
+    /// Of the component that runs, where a core module was uploaded and made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +196,7 @@ pub fn inspect(component: &Component) -> Inspection {
     // A resource's methods, as in `[method]counter.next`, cannot be called on their own.
     entries.retain(|entry| !entry.name.contains('['));
     forget_past(SIGNATURES_MAX, &mut entries);
-    Inspection { entries, imports }
+    Inspection { entries, imports, adapted: None }
 }
 
 /// Refuses a typed job of a version or shape that no host here could call.

@@ -1,13 +1,14 @@
 //! Components: what becomes of uploaded bytes before anything of them runs.
 //!
 //! ```text
-//! bytes ──size cap──► child process: validate · inspect · link · compile (memory, CPU, wall, file caps)
+//! bytes ──size cap──► child process: adapt (core modules) · validate · inspect · link · compile (memory, CPU, wall, file caps)
 //!                        └─► artefact (.cwasm) ──HMAC──► our cache, by digest and engine compatibility hash
 //! ```
 //! Compiling never happens on the run path, and never in this process (compile-time denial of service is outside
 //! wasmtime's promise: a 14 KiB component can cost seconds, a 371 KiB one gigabytes). An artefact is native code:
 //! none is ever accepted from outside, and each is authenticated before it is mapped.
 
+mod adapt;
 pub mod cache;
 pub mod compile;
 mod engine;

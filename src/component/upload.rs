@@ -1,4 +1,4 @@
-//! What uploaded bytes are, before any parser of wasm sees them.
+//! What uploaded bytes are, before any parser of wasm sees them: a component, or a core module that may become one.
 
 use super::ComponentError;
 
@@ -8,7 +8,7 @@ const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 const ELF: &[u8; 4] = b"\x7fELF";
 
-/// Refuses what is no whole binary component of at most `max` bytes. What passes is still to be validated.
+/// Refuses what is no whole binary component or module of at most `max` bytes. What passes is still to be validated.
 pub fn check(bytes: &[u8], max: u64) -> Result<(), ComponentError> {
     if bytes.len() as u64 > max {
         return Err(ComponentError::TooLarge { bytes: bytes.len() as u64, max });
@@ -21,10 +21,13 @@ pub fn check(bytes: &[u8], max: u64) -> Result<(), ComponentError> {
     };
     match rest.first_chunk() {
         None => Err(ComponentError::Truncated { at: bytes.len() as u64 }),
-        Some(&CORE_MODULE) => Err(ComponentError::CoreModule),
-        Some(&COMPONENT) => check_sections(bytes),
+        Some(&CORE_MODULE | &COMPONENT) => check_sections(bytes),
         Some(version) => Err(ComponentError::Invalid { detail: format!("unknown version {version:02x?}") }),
     }
+}
+
+pub fn is_core_module(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(MAGIC).is_some_and(|rest| rest.starts_with(&CORE_MODULE))
 }
 
 /// Walks the outermost sections (an id, a size, so many bytes): the last one must end where the file ends.
@@ -67,7 +70,7 @@ mod tests {
             (b"\x7fELF\x02\x01\x01", "component-precompiled"),
             (b"\0asm", "component-truncated"),
             (b"\0asm\x0d\0", "component-truncated"),
-            (b"\0asm\x01\0\0\0", "component-core-module"),
+            (b"\0asm\x01\0\0\0", "taken"),
             (b"\0asm\x02\0\0\0", "component-invalid"),
             (b"\0asm\x0d\0\x01\0", "taken"),
             (b"\0asm\x0d\0\x01\0\x00\x02ab", "taken"),

@@ -20,6 +20,9 @@ pub struct Component {
     pub entries: Vec<Entry>,
     /// Imported interfaces, by full name.
     pub imports: Vec<String>,
+    /// Digest of the component that runs, where a core module was uploaded: it was made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -62,11 +62,50 @@ async fn text_is_not_wasm_even_where_wasmtime_would_read_it() {
 }
 
 #[tokio::test]
-async fn a_core_module_is_refused_with_how_to_make_a_component() {
-    let error = refused(&wat::component("(module)")).await;
-    assert_eq!((error.code(), error.is_ours()), ("component-core-module", false));
-    assert_eq!(error.to_string(), "this is a core WebAssembly module; bellcage takes components only");
-    assert!(error.hint().unwrap().contains("wasm32-wasip2"));
+async fn a_core_module_of_which_no_component_can_be_made_is_refused_with_the_reason() {
+    for (module, why) in [
+        ("(module)", "it exports no function"),
+        (
+            r#"(module (import "env" "now" (func)) (func (export "run")))"#,
+            r#"it imports from "env", and only WASI preview 1 (wasi_snapshot_preview1) can be given to a core module"#,
+        ),
+        (
+            r#"(module (func (export "a_b")) (func (export "Z")) (func (export "two") (result i32 i32) unreachable))"#,
+            r#"of what it exports ("a_b", "Z", "two") nothing is a function of numbers with a name in kebab-case"#,
+        ),
+    ] {
+        let error = refused(&wat::component(module)).await;
+        assert_eq!((error.code(), error.is_ours()), ("component-core-module", false));
+        assert_eq!(error.to_string(), format!("this core WebAssembly module cannot be made a component: {why}"));
+        assert!(error.hint().unwrap().contains("wasm32-wasip2"));
+    }
+    let broken = refused(&wat::component(r#"(module (func (export "run") (result i32)))"#)).await;
+    assert_eq!(broken.code(), "component-invalid");
+}
+
+#[tokio::test]
+async fn a_core_module_of_functions_of_numbers_is_made_a_component_of_them() {
+    let module = wat::component(
+        r#"(module (memory (export "memory") 1)
+            (func (export "_initialize"))
+            (func (export "add-up") (param i32 i64) (result i64) (i64.add (i64.extend_i32_s (local.get 0)) (local.get 1)))
+            (func (export "list") (param f32) (result f64) (f64.promote_f32 (local.get 0)))
+            (func (export "not_this")))"#,
+    );
+    let kept = Kept::new();
+    let (artefact, inspection) = kept.push(&module).await.unwrap();
+    assert_eq!(artefact.digest, Digest::of(&module), "it is known by what was uploaded");
+    let entries: Vec<_> = inspection.entries.iter().map(|e| format!("{}: {}", e.name, e.signature)).collect();
+    assert_eq!(entries, ["add-up: func(p0: s32, p1: s64) -> s64", "list: func(p0: f32) -> f64"]);
+    assert!(inspection.adapted.is_some_and(|digest| digest != artefact.digest));
+    let args = serde_json::json!([-2, 44]);
+    let request = AttemptRequest { entry: "add-up".parse().unwrap(), args, ..cage::request(&module).await };
+    assert_eq!(cage::pool(1).run(request).await.result.unwrap().to_json(), 42);
+}
+
+#[tokio::test]
+async fn a_component_is_not_adapted() {
+    assert_eq!(Kept::new().push(&wat::tiny()).await.unwrap().1.adapted, None);
 }
 
 #[tokio::test]

@@ -293,3 +293,24 @@ async fn a_new_project_in_go_greets() {
     assert_eq!(printed_json("template-go", b"", &["Ada"]).await, json!({ "greeting": "hello Ada" }));
     assert_eq!(command("template-go", b"", &[]).await.outcome, Outcome::Failed);
 }
+
+/// The core modules that compilers give, pushed as they are.
+#[tokio::test]
+async fn core_modules_run_as_the_components_made_of_them_by_other_tools_do() {
+    let core = |name: &str| std::fs::read(guests().join(format!("out/core/{name}.wasm"))).expect("guests/build keeps it");
+    for (guest, stdin, args) in [
+        ("checksum", &b"123456789"[..], &[][..]),
+        ("textstats-command", "två ord\n".as_bytes(), &[]),
+        ("scan", b"a=1\n", &["a"]),
+        ("template-c", b"", &["Ada"]),
+        ("template-go", b"", &["Ada"]),
+    ] {
+        let request = cage::request(&core(guest)).await;
+        let report = cage::pool(1).run(AttemptRequest { stdin: stdin.into(), args: args.into(), ..request }).await;
+        assert_eq!(report.outcome, Outcome::Succeeded, "{guest}: {:?}", report.error);
+        assert_eq!(report.stdout(), printed(guest, stdin, args).await, "{guest}");
+    }
+    let request = cage::request(&core("checksum-job")).await;
+    let report = cage::pool(1).run(AttemptRequest { entry: Entry::Function("run".into()), args: json!({ "text": "123456789" }), ..request }).await;
+    assert_eq!(report.result.expect("a result").to_json()["crc32"], "cbf43926");
+}

@@ -110,8 +110,8 @@ pub const CODES: &[Code] = &[
     code("component-not-wasm", "the file is not WebAssembly", "push the .wasm file that your compiler wrote, such as target/wasm32-wasip2/release/NAME.wasm"),
     code(
         "component-core-module",
-        "the file is a core WebAssembly module, not a component",
-        "build it for wasm32-wasip2, or make a component of it with wasm-tools component new",
+        "the file is a core WebAssembly module of which no component can be made",
+        "build it for wasm32-wasip2, as a WASI preview 1 program, or as a library whose functions take numbers",
     ),
     code("component-precompiled", "the file is compiled native code, which is never taken from outside", "push the .wasm file that it was made from"),
     code("component-truncated", "the file ends too early", "copy or build it again, and compare its size"),

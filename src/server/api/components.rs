@@ -33,7 +33,7 @@ pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Ident
     let page = app.scheduler.components(&identity.tenant, params.page()?).await?;
     let page = page.map(|version| {
         // One that cannot be read any more is shown without what is in it; `show` says what is wrong.
-        let inspection = serde_json::from_value(version.inspection.clone()).unwrap_or(Inspection { entries: Vec::new(), imports: Vec::new() });
+        let inspection = serde_json::from_value(version.inspection.clone()).unwrap_or(Inspection { entries: Vec::new(), imports: Vec::new(), adapted: None });
         component(version, inspection, false)
     });
     reply(json(&wire::ComponentList { components: page.items, next: page.next })?)
@@ -93,5 +93,6 @@ fn component(version: ComponentVersion, inspection: Inspection, schema: bool) ->
         pushed_at: version.pushed_at,
         entries: entries.collect(),
         imports: inspection.imports,
+        adapted: inspection.adapted,
     }
 }
