@@ -46,7 +46,7 @@ fn a_component_that_imports_what_is_not_offered_is_refused_by_the_imports_name()
     place.bellcage(&["component", "push", "rocket.wasm"]).refused(
         2,
         "the component imports \"acme:rockets/launch@1.0.0\", which bellcage does not offer",
-        "bellcage offers WASI 0.2",
+        "bellcage offers bellcage:job 0.1 and WASI 0.2",
     );
     is_empty(&place);
 }

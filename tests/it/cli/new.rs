@@ -30,7 +30,7 @@ fn a_new_project_overwrites_nothing() {
     assert_eq!(std::fs::read(place.path("greeter")).unwrap(), b"mine");
     place.bellcage(&["new", "--lang", "c", "../greeter"]).refused(
         2,
-        "is not a name for a project",
+        "\"../greeter\" is not a name for a project",
         "use lower-case letters, digits and hyphens, a letter first, at most 60: nightly-report",
     );
 }
