@@ -6,4 +6,4 @@ wasmtime::component::bindgen!({
     imports: { default: trappable },
 });
 
-pub(in crate::executor) use bellcage::job::{cancellation, checkpoint, logging, progress, types};
+pub(in crate::executor) use self::bellcage::job::{cancellation, checkpoint, logging, progress, types};

@@ -146,7 +146,8 @@ fn a_store_that_cannot_be_written_is_refused() {
         // Rights do not bind root, so another user tries it, who can reach neither target/ nor a 0700 directory.
         std::fs::set_permissions(place.path(""), PermissionsExt::from_mode(0o755)).unwrap();
         let copy = place.path("bellcage");
-        std::fs::copy(env!("CARGO_BIN_EXE_bellcage"), &copy).unwrap();
+        // Copied by another process: a file that this one has open for writing, and a fork of another test's with it, cannot be started.
+        assert!(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_bellcage")).arg(&copy).status().unwrap().success());
         std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
         command = std::process::Command::new(copy);
         command.args(["serve", "--listen", "127.0.0.1:0", "--json"]).current_dir(place.path("")).env_clear().uid(65_534).gid(65_534);
