@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::job::{Coalesce, JobId, JobSpec, Overlap, RateLimit, Reference, Retry};
 use crate::trigger::{Salt, TriggerSpec, parse_duration};
-use crate::wire::{self, AddJob, AddedJob, Applied, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
+use crate::wire::{self, AddJob, AddedJob, Applied, BulkVerb, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
 
 use super::component::{PageFlags, hint_more};
 use super::error::{CliError, Exit, Result};
 use super::limits::{LimitFlags, pairs, read_input};
 use super::next::{TriggerFlags, instants, list as list_fires};
 use super::output::{Column, Table, fields, patience};
-use super::{Context, when};
+use super::{Context, bulk, when};
 
 #[derive(Subcommand)]
 pub enum JobCommand {
@@ -34,9 +34,13 @@ pub enum JobCommand {
     },
     /// A job: its definition, where it stands, when it fires
     Show { id: String },
-    /// Pause a job; its firings are recorded as paused
+    /// Pause a job, or all jobs with a label; their firings are recorded as paused
     Pause {
-        id: String,
+        #[arg(required_unless_present = "labels")]
+        id: Option<String>,
+        /// Every job with this label instead
+        #[arg(long = "label", value_name = "NAME=VALUE", conflicts_with = "id")]
+        labels: Vec<String>,
         /// For whoever wonders later
         #[arg(long)]
         reason: Option<String>,
@@ -44,9 +48,13 @@ pub enum JobCommand {
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
     },
-    /// Resume a paused job
+    /// Resume a paused job, or all jobs with a label
     Resume {
-        id: String,
+        #[arg(required_unless_present = "labels")]
+        id: Option<String>,
+        /// Every job with this label instead
+        #[arg(long = "label", value_name = "NAME=VALUE", conflicts_with = "id")]
+        labels: Vec<String>,
         /// What becomes of the firings meanwhile: now = nothing, missed = as after downtime
         #[arg(long, value_enum, value_name = "WHEN", default_value_t = From::Now)]
         from: From,
@@ -204,8 +212,8 @@ pub fn run(command: &JobCommand, context: &Context) -> Result {
         JobCommand::Apply(args) => apply(args, context),
         JobCommand::List { labels, page } => list(labels, page, context),
         JobCommand::Show { id } => show(id, context),
-        JobCommand::Pause { id, reason, until } => pause(id, reason.clone(), until.as_deref(), context),
-        JobCommand::Resume { id, from } => resume(id, *from, context),
+        JobCommand::Pause { id, labels, reason, until } => pause(id.as_deref(), labels, reason.clone(), until.as_deref(), context),
+        JobCommand::Resume { id, labels, from } => resume(id.as_deref(), labels, *from, context),
         JobCommand::Rm { id, cancel } => rm(id, *cancel, context),
     }
 }
@@ -499,35 +507,41 @@ fn show(id: &str, context: &Context) -> Result {
     Ok(Exit::OK)
 }
 
-fn pause(id: &str, reason: Option<String>, until: Option<&str>, context: &Context) -> Result {
+fn pause(id: Option<&str>, labels: &[String], reason: Option<String>, until: Option<&str>, context: &Context) -> Result {
+    let by = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    let Some(id) = id else {
+        // Jobs of many zones: a local time would mean many instants.
+        let until = until.map(|typed| until_time(typed, None, context)).transpose()?;
+        return bulk::run(labels, BulkVerb::Pause(PauseJob { reason, by, until }), "paused", context);
+    };
     let id: JobId = id.parse()?;
     let client = context.client()?;
     let until = match until {
         Some(typed) => {
             let zone = client.job(&id)?.zone();
-            Some(until_time(typed, &zone, context)?)
+            Some(until_time(typed, Some(&zone), context)?)
         }
         None => None,
     };
-    let by = std::env::var("USER").ok().filter(|user| !user.is_empty());
     let job = client.pause_job(&id, &PauseJob { reason, by, until })?;
     tell_state(&job, &format!("paused {id}"), context)
 }
 
 /// An instant to come, or for how long.
-fn until_time(typed: &str, zone: &TimeZone, context: &Context) -> Result<jiff::Timestamp> {
+fn until_time(typed: &str, zone: Option<&TimeZone>, context: &Context) -> Result<jiff::Timestamp> {
     if let Ok(duration) = parse_duration(typed) {
         return context.now().checked_add(duration).map_err(|e| CliError::usage(format!("--until {typed}: {e}")));
     }
-    Ok(crate::trigger::parse_instant(typed, Some(zone))?)
+    Ok(crate::trigger::parse_instant(typed, zone)?)
 }
 
-fn resume(id: &str, from: From, context: &Context) -> Result {
-    let id: JobId = id.parse()?;
+fn resume(id: Option<&str>, labels: &[String], from: From, context: &Context) -> Result {
     let from = match from {
         From::Now => ResumeFrom::Now,
         From::Missed => ResumeFrom::Missed,
     };
+    let Some(id) = id else { return bulk::run(labels, BulkVerb::Resume(ResumeJob { from }), "resumed", context) };
+    let id: JobId = id.parse()?;
     let job = context.client()?.resume_job(&id, ResumeJob { from })?;
     tell_state(&job, &format!("resumed {id}"), context)
 }

@@ -4,7 +4,9 @@
 //! `serve` and `dev` put a store, an executor and a scheduler together; `run` has an executor alone; all others ask a
 //! server over HTTP, or nobody.
 
+mod backfill;
 mod bench;
+mod bulk;
 mod calendar;
 mod completions;
 mod component;
@@ -100,6 +102,8 @@ enum Command {
     Limits(suggest::LimitsCommand),
     /// Run a job now
     Trigger(trigger::TriggerArgs),
+    /// Make up for a past period of a job: a run for each instant that had none
+    Backfill(backfill::BackfillArgs),
     /// When a job or an expression fires next
     Next(next::NextArgs),
     /// What the scheduler would do with jobs in a period: nothing is run
@@ -189,6 +193,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Runs(command) => runs::run(command, &context),
         Command::Limits(command) => suggest::run(command, &context),
         Command::Trigger(args) => trigger::run(args, &context),
+        Command::Backfill(args) => backfill::run(args, &context),
         Command::Next(args) => next::run(args, &context),
         Command::Simulate(args) => simulate::run(args, &context),
         Command::Explain(command) => explain::run(command, &context),

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::client::{Client, ClientErrorKind};
-use crate::job::{JobId, Outcome, Receipt, RunId, RunState, SkipReason};
-use crate::wire::{CancelFound, Event, EventKind, EventQuery, Firing, FiringQuery, Page, Run, RunDetail, RunList, RunQuery};
+use crate::job::{Cause, JobId, Outcome, Receipt, RunId, RunState, SkipReason};
+use crate::wire::{CancelFound, CancelRuns, CancelledRuns, Event, EventKind, EventQuery, Firing, FiringQuery, Page, Run, RunDetail, RunList, RunQuery};
 
 use super::Context;
 use super::component::{PageFlags, hint_more};
@@ -39,8 +39,14 @@ pub enum RunsCommand {
     },
     /// Cancel runs that have not ended
     Cancel {
-        #[arg(required = true, value_name = "RUN")]
+        #[arg(required_unless_present = "job", value_name = "RUN")]
         runs: Vec<String>,
+        /// All of this job instead
+        #[arg(long, conflicts_with = "runs")]
+        job: Option<String>,
+        /// With --job: those of this cause alone: scheduled, on-demand, after or backfill
+        #[arg(long, requires = "job")]
+        cause: Option<String>,
         /// For whoever wonders later
         #[arg(long)]
         reason: Option<String>,
@@ -58,6 +64,9 @@ pub struct ListArgs {
     /// succeeded, failed, trapped, out-of-fuel, out-of-memory, timeout, cancelled, limit, lost or refused
     #[arg(long)]
     outcome: Option<String>,
+    /// scheduled, on-demand, after or backfill
+    #[arg(long)]
+    cause: Option<String>,
     /// Scheduled at this time (or so long ago) or later
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -65,7 +74,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Firings that made no run too, with their reasons
-    #[arg(long, conflicts_with_all = ["state", "outcome"])]
+    #[arg(long, conflicts_with_all = ["state", "outcome", "cause"])]
     include_skipped: bool,
     #[command(flatten)]
     page: PageFlags,
@@ -77,7 +86,8 @@ pub fn run(command: &RunsCommand, context: &Context) -> Result {
         RunsCommand::Show { run } => show(run, context),
         RunsCommand::Logs { run, attempt } => logs(run, *attempt, context),
         RunsCommand::Watch { job, jsonl } => watch(job.as_deref(), *jsonl || context.out.json, context),
-        RunsCommand::Cancel { runs, reason } => cancel(runs, reason.as_deref(), context),
+        RunsCommand::Cancel { job: Some(job), cause, reason, .. } => cancel_all(job, cause.as_deref(), reason.as_deref(), context),
+        RunsCommand::Cancel { runs, reason, .. } => cancel(runs, reason.as_deref(), context),
     }
 }
 
@@ -142,13 +152,54 @@ fn query(args: &ListArgs, client: &Client, context: &Context) -> Result<RunQuery
     let zone = job.as_ref().map_or(TimeZone::UTC, |job| Zones::new(client).of(job));
     let now = context.now();
     let time = |typed: &Option<String>| typed.as_deref().map(|typed| when::parse(typed, &zone, now)).transpose();
-    Ok(RunQuery { since: time(&args.since)?, until: time(&args.until)?, job, state: state.transpose()?, outcome: outcome.transpose()?, page: args.page.page() })
+    let cause = args.cause.as_deref().map(parse_cause).transpose()?;
+    Ok(RunQuery {
+        cause,
+        since: time(&args.since)?,
+        until: time(&args.until)?,
+        job,
+        state: state.transpose()?,
+        outcome: outcome.transpose()?,
+        page: args.page.page(),
+    })
+}
+
+fn parse_cause(typed: &str) -> Result<Cause> {
+    Cause::from_name(typed).ok_or_else(|| unknown("cause", typed, &["scheduled", "on-demand", "after", "backfill"]))
+}
+
+/// All unfinished runs of a job, a thousand a call.
+fn cancel_all(job: &str, cause: Option<&str>, reason: Option<&str>, context: &Context) -> Result {
+    let job: JobId = job.parse()?;
+    let request = CancelRuns { cause: cause.map(parse_cause).transpose()?, reason: reason.map(str::to_owned) };
+    let client = context.client()?;
+    let mut all = CancelledRuns::default();
+    let cut_short = loop {
+        match client.cancel_runs(&job, &request) {
+            Err(error) => break Some(error),
+            Ok(done) => {
+                all.cancelled += done.cancelled;
+                all.requested += done.requested;
+                if !done.more {
+                    break None;
+                }
+            }
+        }
+    };
+    all.more = cut_short.is_some();
+    let out = &context.out;
+    match (&cut_short, out.json) {
+        (None, true) => out.document(&all)?,
+        (_, false) => out.line(&format!("{} cancelled, {} asked to stop", grouped(all.cancelled), grouped(all.requested)))?,
+        (Some(_), true) => {}
+    }
+    cut_short.map_or(Ok(Exit::OK), |error| Err(error.into()))
 }
 
 fn unknown(what: &str, typed: &str, names: &[&str]) -> CliError {
     let nearest = crate::config::nearest(typed, names.iter().map(|name| (*name).to_owned()));
     let hint = nearest.map_or_else(|| format!("use one of {}", names.join(", ")), |name| format!("did you mean {name}?"));
-    CliError::usage(format!("{typed:?} is not an {what}").replace("an state", "a state")).hint(hint)
+    CliError::usage(format!("{typed:?} is not an {what}").replace("an state", "a state").replace("an cause", "a cause")).hint(hint)
 }
 
 fn run_row(run: &Run, zones: &mut Zones<'_>) -> [String; 7] {

@@ -4,17 +4,21 @@ use clap::Args;
 
 use crate::job::JobId;
 use crate::trigger::parse_duration;
-use crate::wire::{RunDetail, TriggerRun};
+use crate::wire::{BulkVerb, RunDetail, TriggerRun};
 
-use super::Context;
 use super::error::{Exit, Result};
 use super::job::arguments;
 use super::runs::tell_result;
+use super::{Context, bulk};
 
 #[derive(Args)]
 pub struct TriggerArgs {
     /// The job to run, paused or not
-    job: String,
+    #[arg(required_unless_present = "labels")]
+    job: Option<String>,
+    /// Every job with this label instead
+    #[arg(long = "label", value_name = "NAME=VALUE", conflicts_with_all = ["job", "wait"])]
+    labels: Vec<String>,
     /// An argument of this run, in place of the job's; once for each
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true, conflicts_with = "args")]
     arg: Vec<String>,
@@ -36,7 +40,6 @@ pub struct TriggerArgs {
 }
 
 pub fn run(args: &TriggerArgs, context: &Context) -> Result {
-    let job: JobId = args.job.parse()?;
     args.key_window.as_deref().map(parse_duration).transpose()?;
     let request = TriggerRun {
         args: arguments(args.args.as_deref(), &args.arg)?,
@@ -44,6 +47,8 @@ pub fn run(args: &TriggerArgs, context: &Context) -> Result {
         key: args.key.as_deref().map(str::parse).transpose()?,
         key_window: args.key_window.clone(),
     };
+    let Some(job) = &args.job else { return bulk::run(&args.labels, BulkVerb::Trigger(request), "triggered", context) };
+    let job: JobId = job.parse()?;
     let client = context.client()?;
     let triggered = client.trigger(&job, &request)?;
     let run = &triggered.run;

@@ -17,9 +17,10 @@ pub use error::{ClientError, ClientErrorKind};
 pub use events::Events;
 
 use crate::wire::{
-    AddJob, AddedJob, Applied, Apply, Calendar, CalendarList, CalendarName, CancelRun, CancelledRun, ComponentDetail, ComponentList, ComponentName, EventQuery,
-    Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList, JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushedComponent,
-    RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, RunDetail, RunId, RunList, RunLog, RunQuery, RunState, TriggerRun, TriggeredRun,
+    AddJob, AddedJob, Applied, Apply, Backfill, Backfilled, Bulk, BulkDone, Calendar, CalendarList, CalendarName, CancelRun, CancelRuns, CancelledRun,
+    CancelledRuns, ComponentDetail, ComponentList, ComponentName, EventQuery, Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList,
+    JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushedComponent, RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, RunDetail, RunId,
+    RunList, RunLog, RunQuery, RunState, TriggerRun, TriggeredRun,
 };
 
 /// Where a server listens unless it is told otherwise.
@@ -271,6 +272,21 @@ impl Client {
         let (attempt, dropped) = number("bellcage-attempt").zip(number("bellcage-log-dropped")).ok_or_else(|| self.foreign("a log without its headers"))?;
         let bytes = self.bytes(&mut answer)?;
         Ok(RunLog { attempt: u32::try_from(attempt).unwrap_or(u32::MAX), dropped, bytes })
+    }
+
+    /// Makes up for a past period; what is there is not made again, so it may be sent again.
+    pub fn backfill(&self, job: &JobId, request: &Backfill) -> Result<Backfilled, ClientError> {
+        self.json(Call::new(Method::POST, format!("{}/backfill", job_path(job))).json(&encode(request)).within(PUSH))
+    }
+
+    /// Cancels unfinished runs of a job, at most a thousand a call.
+    pub fn cancel_runs(&self, job: &JobId, request: &CancelRuns) -> Result<CancelledRuns, ClientError> {
+        self.json(Call::new(Method::POST, format!("{}/cancel", job_path(job))).json(&encode(request)).within(PUSH))
+    }
+
+    /// One page of the jobs with given labels, each dealt with for itself.
+    pub fn bulk(&self, request: &Bulk) -> Result<BulkDone, ClientError> {
+        self.json_once(Call::new(Method::POST, "/api/v1/bulk").json(&encode(request)).within(PUSH))
     }
 
     pub fn cancel_run(&self, id: RunId, reason: Option<&str>) -> Result<CancelledRun, ClientError> {

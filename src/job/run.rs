@@ -23,6 +23,8 @@ pub struct Run {
     pub upstream: Vec<UpstreamEnd>,
     /// What a run on demand is known by.
     pub key: Option<RunKey>,
+    /// Set where the cause is `backfill`: how many such runs of the job may run at once. They are counted for themselves.
+    pub backfill_max: Option<u32>,
     /// The instant that the trigger named; when the last upstream run ended; for a run on demand, the time that it was asked for.
     pub scheduled_at: Timestamp,
     /// Not started before: `scheduled_at` and jitter, or the time of the next retry.
@@ -56,9 +58,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether firings of its job reckon with it while it has not ended: not with one that was asked for at a time to come.
+    /// Whether firings of its job reckon with it while it has not ended: not with one that was asked for at a time to come, nor
+    /// with one of a backfill.
     pub fn is_in_the_way(&self, now: Timestamp) -> bool {
-        self.cause != Cause::OnDemand || self.state != RunState::Queued || self.start_at <= now
+        match self.cause {
+            Cause::Scheduled | Cause::After => true,
+            Cause::OnDemand => self.state != RunState::Queued || self.start_at <= now,
+            Cause::Backfill => false,
+        }
     }
 }
 
@@ -70,6 +77,8 @@ pub enum Cause {
     OnDemand,
     /// Runs of the jobs that it follows ended.
     After,
+    /// Somebody asked to make up for instants that had no run.
+    Backfill,
 }
 
 impl Cause {
@@ -78,12 +87,17 @@ impl Cause {
             Self::Scheduled => "scheduled",
             Self::OnDemand => "on-demand",
             Self::After => "after",
+            Self::Backfill => "backfill",
         }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Scheduled, Self::OnDemand, Self::After, Self::Backfill].into_iter().find(|c| c.as_str() == name)
     }
 
     /// Whether there is at most one run of the job for the instant.
     pub fn is_of_instant(self) -> bool {
-        self == Self::Scheduled
+        matches!(self, Self::Scheduled | Self::Backfill)
     }
 }
 

@@ -228,7 +228,7 @@ pub(super) fn skipped_named(named: &[Named], reason: SkipReason, detail: impl In
     Some(Step::Skip(Skipped { reason, detail: detail.into(), count: named.len() as u64, exact: true, first, last, recorded_at: now }))
 }
 
-fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -> Run {
+pub(super) fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -> Run {
     let Due { job, trigger, .. } = due;
     let spec = &job.spec;
     let mut start_at = at;
@@ -243,6 +243,7 @@ fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -> Run {
         cause: if due.after.is_some() { Cause::After } else { Cause::Scheduled },
         upstream,
         key: None,
+        backfill_max: None,
         scheduled_at: at,
         start_at,
         rate_limited: false,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::job::{Backoff, Job, Outcome, Pause, Retry, RetryAdvice, Run, SkipReason, Skipped};
+use crate::job::{Backoff, Cause, Job, Outcome, Pause, Retry, RetryAdvice, Run, SkipReason, Skipped};
 
 /// Attempts lost with their node that do not count against `max_attempts`: a run is not given up because of one crash.
 const LOST_UNCOUNTED: u32 = 1;
@@ -50,12 +50,13 @@ pub fn settle(job: &Job, run: &Run, outcome: Outcome, advice: Option<RetryAdvice
     };
     let failed = decision == Decision::Ended && !matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
     let failures = job.failures_in_row.saturating_add(1);
-    let pause_job = job.spec.pause_after_failures.filter(|&most| failed && failures >= most && job.pause.is_none()).map(|_| Pause {
-        since: now,
-        reason: Some(format!("{failures} runs in a row did not succeed; the last one: {outcome}")),
-        by: Some("bellcage".to_owned()),
-        until: None,
-    });
+    let pause_job =
+        job.spec.pause_after_failures.filter(|&most| failed && run.cause != Cause::Backfill && failures >= most && job.pause.is_none()).map(|_| Pause {
+            since: now,
+            reason: Some(format!("{failures} runs in a row did not succeed; the last one: {outcome}")),
+            by: Some("bellcage".to_owned()),
+            until: None,
+        });
     Settlement { decision, pause_job }
 }
 

@@ -407,6 +407,34 @@ fn the_same_ends_name_the_same_run_and_others_another() {
     assert_ne!(both[0], both[1], "two runs may have ended at one instant");
 }
 
+// --- backfill
+
+#[test]
+fn a_backfill_makes_a_run_for_each_open_instant_in_order_behind_everything_else() {
+    let (job, trigger) = job(json!({ "jitter": "5s", "misfire_grace": "1s", "priority": 7 }));
+    let window: Exclusions = serde_json::from_value(json!({ "exclude": [{ "from": at(25).to_string(), "to": at(35).to_string() }] })).unwrap();
+    let calendars = [("freeze".to_owned(), window.compile().unwrap())];
+    let past = Past { job: &job, trigger: &trigger, calendars: &calendars, from: at(10), to: at(50), most: 100 };
+    let made = backfill(past, 2, at(1_000));
+    let times: Vec<_> = made.runs.iter().map(|run| run.scheduled_at.as_second() - T0).collect();
+    assert_eq!((times, made.excluded), (vec![10, 20, 40, 50], 1));
+    assert!(made.runs.is_sorted_by_key(|run| run.start_at));
+    for run in &made.runs {
+        assert_eq!((run.cause, run.backfill_max, run.priority, run.start_deadline), (Cause::Backfill, Some(2), i32::MIN, None));
+        assert!(!run.is_in_the_way(at(1_000)));
+    }
+    assert_eq!(backfill(Past { most: 2, ..past }, 2, at(1_000)).runs.len(), 2);
+}
+
+#[test]
+fn backfills_that_fail_do_not_pause_their_job() {
+    let (job, trigger) = job(json!({ "pause_after_failures": 1 }));
+    let past = Past { job: &job, trigger: &trigger, calendars: &[], from: at(10), to: at(10), most: 1 };
+    let mut run = backfill(past, 1, at(100)).runs.remove(0);
+    run.attempt = 1;
+    assert_eq!(settle(&job, &run, Outcome::Failed, None, at(101)).pause_job, None);
+}
+
 // --- settle
 
 fn run_of(job: &Job, attempt: u32, lost_attempts: u32) -> Run {

@@ -51,6 +51,12 @@ pub enum SchedulerError {
     TooOften { every: String, min: String },
     #[error("the trigger has ended: every instant it names is in the past")]
     Ended,
+    #[error("{from} to {to} is not a period that is past")]
+    BackfillPeriod { from: jiff::Timestamp, to: jiff::Timestamp },
+    #[error("the trigger named {}{count} instants in this period, more than the limit of {limit}", if *exact { "" } else { "at least " })]
+    BackfillTooLarge { count: u64, exact: bool, limit: u64 },
+    #[error("{field} of a backfill = {asked} is not between 1 and {cap}")]
+    BackfillBound { field: &'static str, asked: u64, cap: u64 },
     #[error("a run cannot be asked for at {at}, which is past")]
     PastStart { at: jiff::Timestamp },
     #[error("job {:?} cannot follow job {:?}, which does not exist", .job.as_str(), .upstream.as_str())]
@@ -141,6 +147,8 @@ impl SchedulerError {
             Self::TooOften { .. } => "too-often",
             Self::Ended => "trigger-ended",
             Self::PastStart { .. } => "past-start",
+            Self::BackfillPeriod { .. } | Self::BackfillBound { .. } => "bad-backfill",
+            Self::BackfillTooLarge { .. } => "backfill-too-large",
             Self::NoUpstream { .. } => "no-upstream",
             Self::Cycle { .. } => "job-cycle",
             Self::TooManyUpstream { .. } => "too-many-upstream",
@@ -170,6 +178,8 @@ impl SchedulerError {
             Self::BreaksJobs { .. } => Some("change these jobs first, or push it by force: they will then be refused as they fire".to_owned()),
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
+            Self::BackfillPeriod { .. } => Some("let it begin before it ends, and end before now".to_owned()),
+            Self::BackfillTooLarge { .. } => Some("take a shorter period, or raise the limit".to_owned()),
             Self::PastStart { .. } => Some("leave the time out to run it now".to_owned()),
             Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
             Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),

@@ -4,6 +4,7 @@
 //! A handle is cheap to clone. Every verb is asynchronous and safe to call from any task. Nothing here knows
 //! HTTP, the command line or any database.
 
+mod backfill;
 mod calendars;
 mod components;
 mod driver;
@@ -32,6 +33,7 @@ use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Progress, Run, RunId
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
+pub use backfill::{BackfillRequest, Backfilled, CancelledRuns};
 pub use error::{ErrorKind, SchedulerError};
 pub use events::{Event, EventKind, Events};
 

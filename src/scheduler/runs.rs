@@ -126,6 +126,7 @@ pub(super) fn on_demand(job: &Job, args: Option<serde_json::Value>, now: Timesta
         cause: Cause::OnDemand,
         upstream: Vec::new(),
         key: None,
+        backfill_max: None,
         scheduled_at: now,
         start_at: now,
         rate_limited: false,

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 
 use super::App;
-use super::api::{calendars, components, events, health, jobs, runs};
+use super::api::{bulk, calendars, components, events, health, jobs, runs};
 use super::connection::Activity;
 use super::error::ApiError;
 
@@ -62,7 +62,10 @@ fn table() -> Vec<Route> {
         post("/api/v1/jobs/{id}/pause", jobs::pause),
         post("/api/v1/jobs/{id}/resume", jobs::resume),
         post("/api/v1/jobs/{id}/runs", runs::trigger),
+        post("/api/v1/jobs/{id}/backfill", runs::backfill),
+        post("/api/v1/jobs/{id}/cancel", runs::cancel_many),
         post("/api/v1/apply", jobs::apply),
+        post("/api/v1/bulk", bulk::carry_out),
         get("/api/v1/runs", runs::list),
         get("/api/v1/runs/{id}", runs::show),
         get("/api/v1/runs/{id}/log", runs::log),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, SkipReason, Skipped, UpstreamEnd, Version};
+use crate::job::{Attempt, CalendarName, Cause, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, SkipReason, Skipped, UpstreamEnd, Version};
 
 use super::{Settled, StoreError};
 
@@ -75,8 +75,12 @@ pub(super) fn start(run: &mut Run, now: Timestamp) {
     run.started_at.get_or_insert(now);
 }
 
-/// What a job remembers of its run that ended after an attempt. A cancelled one neither is a failure nor ends a row of them.
+/// What a job remembers of its run that ended after an attempt. A cancelled one neither is a failure nor ends a row of them; one of
+/// a backfill tells nothing of how the job does now.
 pub(super) fn remember(job: &mut Job, run: &Run) {
+    if run.cause == Cause::Backfill {
+        return;
+    }
     job.last_outcome = run.outcome;
     job.last_run_at = run.started_at.or(run.ended_at);
     match run.outcome {
@@ -86,8 +90,11 @@ pub(super) fn remember(job: &mut Job, run: &Run) {
     }
 }
 
-/// An end as the jobs that follow the run's job are told it; `None` while it goes on.
+/// An end as the jobs that follow the run's job are told it; `None` while it goes on, and of a backfill: that is its job's alone.
 pub(super) fn upstream_end(run: &Run) -> Option<UpstreamEnd> {
+    if run.cause == Cause::Backfill {
+        return None;
+    }
     Some(UpstreamEnd { job: run.job.id.clone(), run: run.id, outcome: run.outcome?, ended_at: run.ended_at? })
 }
 

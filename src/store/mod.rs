@@ -289,8 +289,12 @@ pub trait Store: Send + Sync + 'static {
     /// Adds a run on demand, unless the job has one of the same `key` that was made at or after `since`, or with `None` one that
     /// has not ended: then that is the answer, the newest of them. A run without a key is added.
     async fn add_run_once(&self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError>;
+    /// Adds the runs of a backfill, in one transaction, but for instants that have a run. Returns how many were added; `NotFound`
+    /// where the job is gone.
+    async fn add_backfill(&self, job: &JobKey, runs: Vec<Run>) -> Result<u64, StoreError>;
     /// Claims at most `max` runs whose `start_at` has come, highest priority first, then oldest `start_at`; never more
-    /// of one job than its `running_max` allows beside those that run, nor more first attempts than its rate limit allows. Each is
+    /// of one job than its `running_max` allows beside those that run, nor more first attempts than its rate limit allows; of its
+    /// backfills at most the run's `backfill_max` at once, counted for themselves. Each is
     /// set running, with its attempt counted. One that the rate limit kept has its `start_at` moved to when it was allowed.
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;
     /// From when on a job's rate limit allows one more start; `None` where it has none, or allows one at any time.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::job::{JobId, Outcome, RunState, TenantId};
+use crate::job::{Cause, JobId, Outcome, RunState, TenantId};
 
 use super::StoreError;
 
@@ -49,6 +49,7 @@ pub struct RunFilter {
     pub job: Option<JobId>,
     pub state: Option<RunState>,
     pub outcome: Option<Outcome>,
+    pub cause: Option<Cause>,
     /// `scheduled_at >= since` (inclusive).
     pub since: Option<Timestamp>,
     /// `scheduled_at < until` (exclusive).

@@ -93,7 +93,7 @@ pub(super) fn parse_date(typed: &str) -> Option<civil::Date> {
 }
 
 /// As `parse_instant`, but a date alone is the last microsecond of that day.
-pub(super) fn parse_end(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, TriggerError> {
+pub fn parse_end(typed: &str, zone: Option<&TimeZone>) -> Result<Timestamp, TriggerError> {
     let Some(next_day) = parse_date(typed).and_then(|date| date.tomorrow().ok()) else { return parse_instant(typed, zone) };
     // Refuses a date without a zone in the words for all local times.
     parse_instant(typed, zone)?;

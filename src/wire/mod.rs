@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: HTTP (paths, headers, status codes) and every decision.
 
+mod bulk;
 mod calendar;
 mod component;
 mod event;
@@ -15,6 +16,7 @@ mod run;
 
 use serde::{Deserialize, Serialize};
 
+pub use bulk::{Bulk, BulkDone, BulkJob, BulkVerb};
 pub use calendar::{Calendar, CalendarList, RemovedCalendar};
 pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushedComponent, RemovedComponent};
 pub use event::{Event, EventKind, EventQuery};
@@ -24,14 +26,15 @@ pub use job::{
 };
 pub use problem::Problem;
 pub use run::{
-    Attempt, CancelFound, CancelRun, CancelledRun, Firing, FiringList, FiringQuery, Run, RunDetail, RunList, RunLog, RunQuery, TriggerRun, TriggeredRun,
+    Attempt, Backfill, Backfilled, CancelFound, CancelRun, CancelRuns, CancelledRun, CancelledRuns, Firing, FiringList, FiringQuery, Run, RunDetail, RunList,
+    RunLog, RunQuery, TriggerRun, TriggeredRun,
 };
 
 pub use crate::job::{
     CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey, RunState, SkipReason,
     TenantId, UpstreamEnd,
 };
-pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_instant};
+pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_end, parse_instant};
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -96,6 +96,7 @@ pub struct RunQuery {
     pub job: Option<JobId>,
     pub state: Option<RunState>,
     pub outcome: Option<Outcome>,
+    pub cause: Option<Cause>,
     /// `scheduled_at >= since` (inclusive).
     pub since: Option<Timestamp>,
     /// `scheduled_at < until` (exclusive).
@@ -109,6 +110,7 @@ impl RunQuery {
         pairs.extend(self.job.as_ref().map(|job| ("job", job.to_string())));
         pairs.extend(self.state.map(|state| ("state", state.as_str().to_owned())));
         pairs.extend(self.outcome.map(|outcome| ("outcome", outcome.as_str().to_owned())));
+        pairs.extend(self.cause.map(|cause| ("cause", cause.as_str().to_owned())));
         pairs.extend(self.since.map(|t| ("since", t.to_string())));
         pairs.extend(self.until.map(|t| ("until", t.to_string())));
         self.page.pairs(&mut pairs);
@@ -199,6 +201,66 @@ impl TriggeredRun {
     fn always_new() -> bool {
         true
     }
+}
+
+/// `POST /api/v1/jobs/{id}/backfill`: a run for each instant of a past period that has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backfill {
+    /// Both inclusive; a local time, or a date, is meant in the job's zone, and a date as `to` includes its day.
+    pub from: String,
+    pub to: String,
+    /// How many of the job's backfills may run at once; 1 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// More instants than this are refused; 10,000 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Nothing is made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+impl Backfill {
+    pub const MAX_RUNNING: u32 = 1;
+    pub const LIMIT: u64 = 10_000;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfilled {
+    /// The period.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Instants that the trigger named in it.
+    pub named: u64,
+    /// Of them, those that fall into one of the job's calendars…
+    pub excluded: u64,
+    /// …and those that have a run.
+    pub existing: u64,
+    /// The runs that were made; with `dry_run`, those that would be.
+    pub made: u64,
+    pub dry_run: bool,
+}
+
+/// `POST /api/v1/jobs/{id}/cancel`: unfinished runs of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CancelRuns {
+    /// Of this cause; of all unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelledRuns {
+    /// They had not started.
+    pub cancelled: u64,
+    /// They run, and were asked to stop.
+    pub requested: u64,
+    /// There are others still: ask again.
+    pub more: bool,
 }
 
 /// `GET /api/v1/runs/{id}/log`, which answers with the bytes as they are.

@@ -7,7 +7,7 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::job::{Cause, Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
-use bellcage::scheduler::{Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest};
+use bellcage::scheduler::{BackfillRequest, Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest};
 use bellcage::store::{Memory, Store};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -386,4 +386,37 @@ async fn a_run_over_its_jobs_rate_limit_says_so_and_starts_when_the_window_allow
     assert_eq!(rig.ended().await.0, second);
     let run = rig.run(second).await.run;
     assert_eq!((run.scheduled_at, run.start_at, run.rate_limited), (at(0), at(60), true));
+}
+
+#[tokio::test]
+async fn a_backfill_makes_up_for_what_had_no_run_beside_the_schedule_and_can_be_cancelled() {
+    let mut rig = Rig::new(4).await;
+    rig.add("nightly", json!({})).await;
+    rig.clock.set(at(100));
+    rig.ended().await;
+    let request = BackfillRequest { from: at(10), to: at(100), max_running: 1, limit: 10, dry_run: true };
+    let found = rig.scheduler.backfill(&key("nightly"), request).await.expect("it is past");
+    assert_eq!((found.named, found.existing, found.made, rig.runs().await.len()), (10, 1, 9, 1));
+    let made = rig.scheduler.backfill(&key("nightly"), BackfillRequest { dry_run: false, ..request }).await.expect("it is past");
+    assert_eq!(made.made, 9);
+    let mut instants = Vec::new();
+    for _ in 0..9 {
+        let run = rig.ended().await.0;
+        instants.push(rig.run(run).await.run.scheduled_at);
+    }
+    assert_eq!(instants, (1..10).map(|n| at(10 * n)).collect::<Vec<_>>(), "one after the other, in order of time");
+    assert_eq!(rig.scheduler.backfill(&key("nightly"), BackfillRequest { dry_run: false, ..request }).await.expect("it is past").made, 0);
+
+    let scheduler = &rig.scheduler;
+    let refused = |request: BackfillRequest| async move { scheduler.backfill(&key("nightly"), request).await.expect_err("it is refused") };
+    let error = refused(BackfillRequest { limit: 9, ..request }).await;
+    assert_eq!((error.code(), error.to_string().as_str()), ("backfill-too-large", "the trigger named 10 instants in this period, more than the limit of 9"));
+    assert_eq!(refused(BackfillRequest { to: at(101), ..request }).await.code(), "bad-backfill");
+    assert_eq!(refused(BackfillRequest { max_running: 0, ..request }).await.code(), "bad-backfill");
+
+    rig.add("spinner", json!({ "component": "spin", "trigger": { "every": "10s", "start": at(0).to_string() }, "limits": { "timeout": "1h" } })).await;
+    rig.scheduler.backfill(&key("spinner"), BackfillRequest { to: at(90), dry_run: false, ..request }).await.expect("it is past");
+    rig.started().await;
+    let done = rig.scheduler.cancel_runs(&tenant(), &key("spinner").id, Some(Cause::Backfill), "enough").await.expect("it is done");
+    assert_eq!((done.cancelled + done.requested, done.more), (9, false));
 }

@@ -177,6 +177,8 @@ pub const CODES: &[Code] = &[
     code("trigger-ended", "every instant that the trigger names is in the past", "give it an instant to come, or a manual trigger and bellcage trigger JOB"),
     code("too-often", "the interval is shorter than scheduler.every_min", "take a longer one, or lower scheduler.every_min"),
     code("past-start", "a run on demand was asked for at a time that is past", "leave the time out to run it now"),
+    code("bad-backfill", "a backfill's period is not past, or one of its bounds is not a number it can have", "change what the message names"),
+    code("backfill-too-large", "the trigger named more instants in the period than the backfill's limit", "take a shorter period, or raise --limit"),
     code("no-upstream", "a job follows one that does not exist", "add the upstream job first, or correct its name in after"),
     code("job-cycle", "jobs would follow each other in a circle, so that none would ever begin or all would run for ever", "let one of them follow no other"),
     code("too-many-upstream", "the job follows too many others, those that they follow included", "make the chain shorter"),

@@ -110,7 +110,8 @@ fn story(job: &Job, at: Timestamp, zone: &TimeZone, answer: &Answer) -> String {
     match answer {
         Answer::Run { run } => {
             let state = run.outcome.map_or_else(|| format!("is {}", run.state.as_str()), |outcome| format!("ended as {outcome}"));
-            format!("The firing of {id} at {at} is run {}, which {state}.\nMore: bellcage explain run {}", run.id, run.id)
+            let backfill = if run.cause == crate::job::Cause::Backfill { " of a backfill" } else { "" };
+            format!("The firing of {id} at {at} is run {}{backfill}, which {state}.\nMore: bellcage explain run {}", run.id, run.id)
         }
         Answer::Skipped { firing } => {
             let detail = firing.detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default();

@@ -35,6 +35,7 @@ fn story(detail: &RunDetail) -> String {
             let ends: Vec<_> = run.upstream.iter().map(|end| format!("{} ended as {} (run {})", end.job, end.outcome, end.run)).collect();
             format!("Job {} follows others: {} at {}.", run.job, ends.join(" and "), at(run.scheduled_at))
         }
+        Cause::Backfill => format!("A backfill makes up for the firing of job {} at {}.", run.job, at(run.scheduled_at)),
         Cause::OnDemand => format!("Somebody asked for a run of job {} at {}.", run.job, at(run.scheduled_at)),
     }];
     lines.push(format!("It runs {}.", run.component));

@@ -226,12 +226,15 @@ pub(in crate::server) async fn resume(State(app): State<Arc<App>>, identity: Ide
     params.finish()?;
     not_taken(&request, &[IF_MATCH])?;
     let wire::ResumeJob { from } = app.json_or_default(request).await?;
-    let from = match from {
+    let key = JobKey { tenant: identity.tenant, id };
+    answer_job(app.scheduler.resume_job(&key, resume_from(from)).await?)
+}
+
+pub(super) fn resume_from(from: wire::ResumeFrom) -> ResumeFrom {
+    match from {
         wire::ResumeFrom::Now => ResumeFrom::Now,
         wire::ResumeFrom::Missed => ResumeFrom::Missed,
-    };
-    let key = JobKey { tenant: identity.tenant, id };
-    answer_job(app.scheduler.resume_job(&key, from).await?)
+    }
 }
 
 pub(in crate::server) async fn remove(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, mut params: Params, request: Request) -> Reply {

@@ -1,5 +1,6 @@
 //! The handlers, one file a noun: parse, call one verb of the scheduler, shape the answer.
 
+pub(super) mod bulk;
 pub(super) mod calendars;
 pub(super) mod components;
 pub(super) mod events;

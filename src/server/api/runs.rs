@@ -9,8 +9,8 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse, Response};
 
 use super::{App, Reply, json, reply};
-use crate::job::{JobId, JobKey, Outcome, RunId, RunState, TenantId};
-use crate::scheduler::{RunDetail, RunFilter, TriggerRequest, Triggered};
+use crate::job::{Cause, JobId, JobKey, Outcome, RunId, RunState, TenantId};
+use crate::scheduler::{BackfillRequest, RunDetail, RunFilter, TriggerRequest, Triggered};
 use crate::server::auth::Identity;
 use crate::server::body::parse_json;
 use crate::server::error::{ApiError, bad_expression};
@@ -21,6 +21,8 @@ use crate::wire;
 /// The longest wait for a run's end in one request; a longer one is cut to this.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 500;
+/// Why, where no reason was given.
+const CANCELLED: &str = "cancelled on request";
 
 pub(in crate::server) async fn trigger(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params, request: Request) -> Reply {
     params.finish()?;
@@ -41,7 +43,7 @@ pub(in crate::server) async fn trigger(State(app): State<Arc<App>>, identity: Id
     })
 }
 
-async fn trigger_request(app: &App, job: &JobKey, asked: wire::TriggerRun) -> Result<TriggerRequest, ApiError> {
+pub(super) async fn trigger_request(app: &App, job: &JobKey, asked: wire::TriggerRun) -> Result<TriggerRequest, ApiError> {
     let wire::TriggerRun { args, at, key, key_window } = asked;
     if key_window.is_some() && key.is_none() {
         return Err(ApiError::Body { detail: "key_window says how long a key holds, and there is no key".to_owned() });
@@ -62,6 +64,7 @@ pub(in crate::server) async fn list(State(app): State<Arc<App>>, identity: Ident
         tenant: identity.tenant,
         job: params.id("job")?,
         state: params.word("state", RunState::from_name, "queued, running, waiting-retry, ended")?,
+        cause: params.word("cause", Cause::from_name, "scheduled, on-demand, after, backfill")?,
         outcome: params.word("outcome", Outcome::from_name, &Outcome::ALL.map(Outcome::as_str).join(", "))?,
         since: params.instant("since")?,
         until: params.instant("until")?,
@@ -129,7 +132,7 @@ pub(in crate::server) async fn cancel(State(app): State<Arc<App>>, identity: Ide
     use crate::scheduler::CancelFound;
     params.finish()?;
     let wire::CancelRun { reason } = app.json_or_default(request).await?;
-    let reason: String = reason.as_deref().unwrap_or("cancelled on request").chars().take(REASON_CHARS_MAX).collect();
+    let reason: String = reason.as_deref().unwrap_or(CANCELLED).chars().take(REASON_CHARS_MAX).collect();
     let found = match app.scheduler.cancel_run(&identity.tenant, id, &reason).await? {
         CancelFound::Ended => wire::CancelFound::Ended,
         CancelFound::Requested => wire::CancelFound::Requested,
@@ -137,6 +140,28 @@ pub(in crate::server) async fn cancel(State(app): State<Arc<App>>, identity: Ide
     };
     let run = app.scheduler.run(&identity.tenant, id).await?.run.into();
     reply(json(&wire::CancelledRun { found, run })?)
+}
+
+pub(in crate::server) async fn backfill(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    let wire::Backfill { from, to, max_running, limit, dry_run } = app.json_body(request).await?;
+    let key = JobKey { tenant: identity.tenant, id };
+    let zone = wire::Job::from(app.scheduler.job(&key).await?).zone();
+    let from = wire::parse_instant(&from, Some(&zone)).map_err(bad_expression)?;
+    let to = wire::parse_end(&to, Some(&zone)).map_err(bad_expression)?;
+    let max_running = max_running.unwrap_or(wire::Backfill::MAX_RUNNING);
+    let request = BackfillRequest { from, to, max_running, limit: limit.unwrap_or(wire::Backfill::LIMIT), dry_run };
+    let done = app.scheduler.backfill(&key, request).await?;
+    let crate::scheduler::Backfilled { named, excluded, existing, made } = done;
+    reply(json(&wire::Backfilled { from, to, named, excluded, existing, made, dry_run })?)
+}
+
+pub(in crate::server) async fn cancel_many(State(app): State<Arc<App>>, identity: Identity, Id(id): Id<JobId>, params: Params, request: Request) -> Reply {
+    params.finish()?;
+    let wire::CancelRuns { cause, reason } = app.json_or_default(request).await?;
+    let reason: String = reason.as_deref().unwrap_or(CANCELLED).chars().take(REASON_CHARS_MAX).collect();
+    let done = app.scheduler.cancel_runs(&identity.tenant, &id, cause, &reason).await?;
+    reply(json(&wire::CancelledRuns { cancelled: done.cancelled, requested: done.requested, more: done.more })?)
 }
 
 pub(in crate::server) async fn firings(State(app): State<Arc<App>>, identity: Identity, mut params: Params) -> Reply {

@@ -9,12 +9,13 @@ use crate::store::{Page, PageRequest, Retention, RunFilter, StoreError};
 impl State {
     pub(super) fn runs(&self, filter: &RunFilter, page: PageRequest) -> Result<Page<Run>, StoreError> {
         let after = page.after::<RunId>()?;
-        let RunFilter { tenant, job, state, outcome, since, until } = filter;
+        let RunFilter { tenant, job, state, outcome, cause, since, until } = filter;
         let in_filter = |run: &&Run| {
             run.job.tenant == *tenant
                 && job.as_ref().is_none_or(|job| run.job.id == *job)
                 && state.is_none_or(|state| run.state == state)
                 && outcome.is_none_or(|outcome| run.outcome == Some(outcome))
+                && cause.is_none_or(|cause| run.cause == cause)
                 && since.is_none_or(|since| run.scheduled_at >= since)
                 && until.is_none_or(|until| run.scheduled_at < until)
                 && after.is_none_or(|after| run.id < after)

@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, UpstreamEnd, Version};
+use crate::job::{Attempt, CalendarName, Cause, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, UpstreamEnd, Version};
 
 use super::{
     AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page,
@@ -48,6 +48,8 @@ struct State {
     unfinished: BTreeMap<JobKey, BTreeSet<RunId>>,
     /// How many runs of a job are running; no entry for none. Outlives the job.
     running: BTreeMap<JobKey, u32>,
+    /// The same of its backfills, which are not counted there.
+    backfilling: BTreeMap<JobKey, u32>,
     /// Runs that wait, in the order in which they are claimed.
     waiting: BTreeSet<(Reverse<i32>, Timestamp, RunId)>,
     /// The latest starts of jobs with a rate limit.
@@ -123,7 +125,7 @@ impl State {
     /// Adds a run. False where the firing has one already, or the id is taken.
     fn insert_run(&mut self, run: Run) -> bool {
         let firing = (run.job.clone(), run.scheduled_at);
-        let scheduled = run.cause == crate::job::Cause::Scheduled;
+        let scheduled = run.cause.is_of_instant();
         if self.runs.contains_key(&run.id) || scheduled && self.scheduled.contains_key(&firing) {
             return false;
         }
@@ -163,7 +165,7 @@ impl State {
     fn index(&mut self, run: &Run) {
         match run.state {
             RunState::Ended => return,
-            RunState::Running => *self.running.entry(run.job.clone()).or_default() += 1,
+            RunState::Running => *self.lane(run).entry(run.job.clone()).or_default() += 1,
             RunState::Queued | RunState::WaitingRetry => {
                 self.waiting.insert((Reverse(run.priority), run.start_at, run.id));
             }
@@ -180,13 +182,18 @@ impl State {
             }
         }
         if run.state == RunState::Running
-            && let Some(running) = self.running.get_mut(&run.job)
+            && let Some(running) = self.lane(run).get_mut(&run.job)
         {
             *running -= 1;
             if *running == 0 {
-                self.running.remove(&run.job);
+                self.lane(run).remove(&run.job);
             }
         }
+    }
+
+    /// How many runs of each job are running, of those that are counted with this one.
+    fn lane(&mut self, run: &Run) -> &mut BTreeMap<JobKey, u32> {
+        if run.cause == Cause::Backfill { &mut self.backfilling } else { &mut self.running }
     }
 
     /// Records firings that made no run, in the job's newest record where they fold into it.
@@ -302,6 +309,12 @@ impl Store for Memory {
 
     async fn add_run_once(&self, run: Run, since: Option<Timestamp>) -> Result<AddedRun, StoreError> {
         self.state().add_run_once(run, since)
+    }
+
+    async fn add_backfill(&self, job: &JobKey, runs: Vec<Run>) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        state.stored_job(job)?;
+        Ok(runs.into_iter().map(|run| u64::from(state.insert_run(run))).sum())
     }
 
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {

@@ -22,10 +22,14 @@ impl State {
         }
     }
 
-    /// How many runs of a job may start beside those that run.
-    pub(super) fn room(&self, key: &JobKey) -> u32 {
-        let running = self.running.get(key).copied().unwrap_or(0);
-        let most = self.jobs.get(key).map_or(Some(0), |stored| stored.job.spec.running_max());
+    /// How many runs like this one may start beside those that run.
+    pub(super) fn room(&self, run: &Run) -> u32 {
+        let Some(stored) = self.jobs.get(&run.job) else { return 0 };
+        let (lane, most) = match run.backfill_max {
+            Some(most) => (&self.backfilling, Some(most)),
+            None => (&self.running, stored.job.spec.running_max()),
+        };
+        let running = lane.get(&run.job).copied().unwrap_or(0);
         most.map_or(u32::MAX, |most| most.saturating_sub(running))
     }
 
@@ -45,11 +49,8 @@ impl State {
             if claimed.len() == max {
                 break;
             }
-            let Some(Run { job, attempt, .. }) = self.runs.get(&id).map(|stored| &stored.run) else { continue };
-            let (job, first) = (job.clone(), *attempt == 0);
-            if self.room(&job) == 0 {
-                continue;
-            }
+            let Some(run) = self.runs.get(&id).map(|stored| &stored.run).filter(|run| self.room(run) > 0) else { continue };
+            let (job, first) = (run.job.clone(), run.attempt == 0);
             let mut opened = None;
             if let Some(limit) = self.rate_limit(&job).filter(|_| first) {
                 let starts = self.starts.entry(job).or_default();

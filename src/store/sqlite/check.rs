@@ -30,6 +30,8 @@ const INVARIANTS: &[&str] = &[
     "SELECT 'job ' || job.name || ' was removed, but run ' || hex(run.id) || ' waits' FROM run JOIN job ON job.id = run.job WHERE removed = 1 AND turn IS NOT NULL",
     "SELECT 'run ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN job ON job.id = run.job \
      WHERE turn = 0 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND (other.state = 1 OR other.turn = 1))",
+    "SELECT 'backfill ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN job ON job.id = run.job \
+     WHERE turn = 3 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND other.cause = 3 AND (other.state = 1 OR other.turn IN (1, 2)))",
     "SELECT 'run ' || hex(run.id) || ' has a fencing token that was not given out' FROM run, tally WHERE token >= tokens",
     "SELECT 'a checkpoint is left of run ' || hex(run) || ', which does not wait for another attempt' FROM checkpoint \
      WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = checkpoint.run AND state IN (1, 2))",

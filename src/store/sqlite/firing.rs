@@ -53,7 +53,7 @@ impl Writer {
     }
 
     fn unfinished(&self, job: i64, now: Timestamp) -> Done<(Vec<Unfinished>, u64)> {
-        let mut statement = self.db.statement("SELECT id, state, cause FROM run WHERE job = ? AND state <> 3 ORDER BY id")?;
+        let mut statement = self.db.statement("SELECT id, state, cause FROM run WHERE job = ? AND cause < 3 AND state <> 3 ORDER BY id")?;
         let mut rows = statement.query([job])?;
         let (mut listed, mut count) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {

@@ -42,7 +42,7 @@ impl Db {
 
     pub(super) fn runs(&self, filter: &RunFilter, page: &PageRequest) -> Done<Page<Run>> {
         let after = page.after::<RunId>()?;
-        let RunFilter { tenant, job, state, outcome, since, until } = filter;
+        let RunFilter { tenant, job, state, outcome, cause, since, until } = filter;
         let limit = page.limit();
         let nothing = Page { items: Vec::new(), next: None };
         let Some(tenant) = find_tenant(self, tenant)? else { return Ok(nothing) };
@@ -61,6 +61,9 @@ impl Db {
         }
         if let Some(outcome) = outcome {
             condition("outcome =", rows::code(*outcome).into());
+        }
+        if let Some(cause) = cause {
+            condition("cause =", rows::code(*cause).into());
         }
         if let Some(since) = since {
             condition("scheduled_at >=", since.as_microsecond().into());

@@ -14,7 +14,7 @@ use rusqlite::params;
 
 use super::rows::{self, At, Count, JOB, JobRow, RECEIPT, RUN, RUN_COLUMNS};
 use super::writer::Db;
-use crate::job::{JobKey, Run, RunId, RunState, TenantId};
+use crate::job::{Cause, JobKey, Run, RunId, RunState, TenantId};
 use crate::store::starts::Starts;
 use crate::store::{Lease, Owner, StoreCounts};
 
@@ -33,9 +33,13 @@ pub(super) struct Live {
     undo: Vec<(i64, Option<Held>)>,
     running: HashMap<RunId, Running>,
     running_by_job: HashMap<i64, u32>,
+    /// The same of their backfills, which are not counted there.
+    backfilling_by_job: HashMap<i64, u32>,
     jobs: Jobs,
     /// Jobs that have runs held back, perhaps.
     pub held_back: HashSet<i64>,
+    /// The same, of backfills.
+    pub backfills_held: HashSet<i64>,
     /// Jobs that may have runs that wait for their rate limit.
     pub rate_held: HashSet<i64>,
     /// The latest starts of jobs with a rate limit, of those that were asked for.
@@ -103,6 +107,7 @@ impl Live {
         }
         self.running.clear();
         self.running_by_job.clear();
+        self.backfilling_by_job.clear();
         self.jobs = Jobs::default();
         self.tenants.clear();
         let tally = db.query_opt("SELECT jobs, unfinished, tokens FROM tally", (), |row| {
@@ -122,6 +127,8 @@ impl Live {
             Ok(Running { run, tenant: row.get(RUN_COLUMNS + 2)?, job: row.get(RUN_COLUMNS + 3)?, held })
         })?;
         self.held_back.clear();
+        self.backfills_held.clear();
+        self.backfills_held.extend(db.query_all("SELECT DISTINCT job FROM run WHERE turn = 3", (), |row| row.get::<_, i64>(0))?);
         self.rate_held.clear();
         self.starts.clear();
         self.rate_held.extend(db.query_all("SELECT DISTINCT job FROM run WHERE turn = 2", (), |row| row.get::<_, i64>(0))?);
@@ -202,23 +209,33 @@ impl Live {
         self.running.values()
     }
 
-    /// How many runs of a job are running.
+    /// How many runs of a job are running, backfills left out.
     pub(super) fn running_of(&self, job: i64) -> u32 {
         self.running_by_job.get(&job).copied().unwrap_or(0)
     }
 
+    /// How many backfills of a job are running.
+    pub(super) fn backfilling_of(&self, job: i64) -> u32 {
+        self.backfilling_by_job.get(&job).copied().unwrap_or(0)
+    }
+
+    fn lane(&mut self, run: &Run) -> &mut HashMap<i64, u32> {
+        if run.cause == Cause::Backfill { &mut self.backfilling_by_job } else { &mut self.running_by_job }
+    }
+
     pub(super) fn start(&mut self, running: Running) {
         debug_assert_eq!(running.run.state, RunState::Running);
-        *self.running_by_job.entry(running.job).or_default() += 1;
+        *self.lane(&running.run).entry(running.job).or_default() += 1;
         self.running.insert(running.run.id, running);
     }
 
     pub(super) fn stop(&mut self, run: RunId) -> Option<Running> {
         let stopped = self.running.remove(&run)?;
-        if let Some(running) = self.running_by_job.get_mut(&stopped.job) {
+        let lane = self.lane(&stopped.run);
+        if let Some(running) = lane.get_mut(&stopped.job) {
             *running -= 1;
             if *running == 0 {
-                self.running_by_job.remove(&stopped.job);
+                lane.remove(&stopped.job);
             }
         }
         Some(stopped)

@@ -270,6 +270,11 @@ impl Store for Sqlite {
         self.write(move |w| w.add_run_once(&run, since)).await
     }
 
+    async fn add_backfill(&self, job: &JobKey, runs: Vec<Run>) -> Result<u64, StoreError> {
+        let job = job.clone();
+        self.write(move |w| w.add_backfill(&job, &runs)).await
+    }
+
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
         let owner = owner.clone();
         self.write(move |w| w.claim_runs(&owner, now, until, max)).await

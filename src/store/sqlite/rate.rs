@@ -125,6 +125,11 @@ impl Writer {
         Ok(self.starts(job)?.opens_at(limit))
     }
 
+    /// Backfills have places of their own: with one among those that wait, the answer may be too soon, which costs a look.
+    fn has_rated_backfill(&self, job: i64) -> Done<bool> {
+        Ok(self.db.query_opt("SELECT 1 FROM run WHERE job = ? AND turn = 2 AND cause = 3 LIMIT 1", [job], |_| Ok(()))?.is_some())
+    }
+
     /// The soonest instant at which a run that waits for its rate limit may start, of jobs with a free place.
     pub(super) fn next_rated(&mut self) -> Done<Option<Timestamp>> {
         let jobs: Vec<i64> = self.live.rate_held.iter().copied().collect();
@@ -133,7 +138,7 @@ impl Writer {
             let waits = self.db.query_opt("SELECT 1 FROM run WHERE job = ? AND turn = 2 LIMIT 1", [job], |_| Ok(()))?.is_some();
             if !waits {
                 self.live.rate_held.remove(&job);
-            } else if self.room(job)? > 0 {
+            } else if self.room(job)? > 0 || self.has_rated_backfill(job)? {
                 let opens_at = self.opens_at(job)?.unwrap_or(Timestamp::MIN);
                 soonest = Some(soonest.map_or(opens_at, |soonest| soonest.min(opens_at)));
             }

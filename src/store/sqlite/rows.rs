@@ -96,7 +96,7 @@ impl Coded for RunState {
 }
 
 impl Coded for Cause {
-    const ALL: &'static [Self] = &[Self::Scheduled, Self::OnDemand, Self::After];
+    const ALL: &'static [Self] = &[Self::Scheduled, Self::OnDemand, Self::After, Self::Backfill];
 }
 
 impl Coded for Outcome {
@@ -216,9 +216,9 @@ pub(super) fn job_state(state: &JobState) -> (i64, Option<&str>) {
 
 /// The columns that `read_run` reads, in its order.
 pub(super) const RUN: &str = "run.id, run.scheduled_at, run.cause, run.start_at, run.start_deadline, run.priority, run.state, run.component, run.args, \
-     run.attempt, run.lost, run.created_at, run.started_at, run.ended_at, run.outcome, run.cancel, run.error, run.upstream, run.key, run.rate_limited";
+     run.attempt, run.lost, run.created_at, run.started_at, run.ended_at, run.outcome, run.cancel, run.error, run.upstream, run.key, run.rate_limited, run.backfill_max";
 /// How many they are.
-pub(super) const RUN_COLUMNS: usize = 20;
+pub(super) const RUN_COLUMNS: usize = 21;
 
 /// A run without its receipt, which is its last attempt's.
 pub(super) fn read_run(row: &Row<'_>, job: JobKey) -> rusqlite::Result<Run> {
@@ -230,6 +230,7 @@ pub(super) fn read_run(row: &Row<'_>, job: JobKey) -> rusqlite::Result<Run> {
         upstream: row.get::<_, Option<Json<_>>>(17)?.map(|upstream| upstream.0).unwrap_or_default(),
         key: row.get::<_, Option<Text<_>>>(18)?.map(|key| key.0),
         start_at: row.get::<_, At>(3)?.0,
+        backfill_max: row.get(20)?,
         rate_limited: row.get(19)?,
         start_deadline: row.get::<_, Option<At>>(4)?.map(|t| t.0),
         priority: row.get(5)?,

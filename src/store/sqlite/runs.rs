@@ -3,7 +3,7 @@
 //! A waiting run either has its turn (it stands in the index that claims read) or is held back, because its job runs as
 //! many as it may. A run is held back when it is made, or when a claim comes upon it, once; each run of the job that
 //! stops running gives the turn to the best one held. So a claim never looks twice at what it cannot start, however
-//! many runs wait. What holds: a job with room for n more has at least its n best due runs, or all, in turn.
+//! many runs wait. Backfills are held back and given turns among themselves. What holds: a job with room for n more has at least its n best due runs, or all, in turn.
 
 use jiff::Timestamp;
 use rusqlite::params;
@@ -24,6 +24,16 @@ const ONE_MORE_ENDED: &str = "UPDATE job SET ended = ended + 1 WHERE id = ? RETU
 
 fn ended(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
     Ok(row.get::<_, Count>(0)?.0)
+}
+
+/// What a waiting run stands for, as its column says it.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// One of its job must end first.
+    Place = 0,
+    Given = 1,
+    /// A backfill of its job must end first.
+    Backfill = 3,
 }
 
 /// A waiting run that may be claimed, as it is found.
@@ -78,11 +88,20 @@ impl Writer {
 
     /// Adds a run. False where the firing has one already, or the id is taken.
     pub(super) fn insert_run(&mut self, job: i64, run: &Run) -> Done<bool> {
-        let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
         let held_back = run.start_at <= run.created_at && self.room(job)? == 0;
+        let turn = if held_back { Turn::Place } else { Turn::Given };
+        let inserted = self.insert_run_with(job, run, turn)?;
+        if held_back && inserted {
+            self.live.held_back.insert(job);
+        }
+        Ok(inserted)
+    }
+
+    fn insert_run_with(&mut self, job: i64, run: &Run, turn: Turn) -> Done<bool> {
+        let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
         let inserted = self.db.execute(
-            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, key, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, key, backfill_max, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             params![
                 tenant,
                 run.id,
@@ -92,11 +111,12 @@ impl Writer {
                 run.cause.is_of_instant().then_some(1),
                 (run.cause == Cause::After).then_some(Json(&run.upstream)),
                 run.key.as_ref().map(Text),
+                run.backfill_max,
                 At(run.start_at),
                 at(run.start_deadline),
                 run.priority,
                 Code(run.state),
-                !held_back,
+                turn as i64,
                 Text(&run.component),
                 run.args.as_ref().map(Json),
                 run.attempt,
@@ -105,9 +125,6 @@ impl Writer {
             ],
         )?;
         self.live.tally.unfinished += inserted as u64;
-        if held_back && inserted > 0 {
-            self.live.held_back.insert(job);
-        }
         Ok(inserted > 0)
     }
 
@@ -136,6 +153,50 @@ impl Writer {
                 run.id
             ],
         )?;
+        Ok(())
+    }
+
+    pub(super) fn add_backfill(&mut self, key: &JobKey, runs: &[Run]) -> Done<u64> {
+        let job = self.live.find_job(&self.db, key)?.ok_or_else(|| not_found(key))?;
+        let mut added = 0;
+        for run in runs {
+            // Those that could not be claimed now in any case are not offered.
+            let held_back = added >= u64::from(self.backfill_room(job, run)?);
+            let turn = if held_back { Turn::Backfill } else { Turn::Given };
+            if self.insert_run_with(job, run, turn)? {
+                added += 1;
+                if held_back {
+                    self.live.backfills_held.insert(job);
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    /// How many backfills like this one may start beside those of the job that run.
+    fn backfill_room(&mut self, job: i64, run: &Run) -> Done<u32> {
+        let running = self.live.backfilling_of(job);
+        let readable = self.live.job(&self.db, job)?.is_some_and(|row| row.unreadable.is_none());
+        Ok(if readable { run.backfill_max.unwrap_or(0).saturating_sub(running) } else { 0 })
+    }
+
+    /// The run's kind has one more place: the best one held back gets the turn.
+    fn give_turn_beside(&mut self, job: i64, run: &Run) -> Done<()> {
+        if run.cause != Cause::Backfill {
+            return self.give_turns(job, 1);
+        }
+        if !self.live.backfills_held.contains(&job) {
+            return Ok(());
+        }
+        let sql = "SELECT tenant, id FROM run WHERE job = ? AND turn = 3 ORDER BY priority DESC, start_at, id LIMIT 1";
+        match self.db.query_opt(sql, [job], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, RunId>(1)?)))? {
+            Some((tenant, id)) => {
+                self.db.execute("UPDATE run SET turn = 1 WHERE tenant = ? AND id = ?", params![tenant, id])?;
+            }
+            None => {
+                self.live.backfills_held.remove(&job);
+            }
+        }
         Ok(())
     }
 
@@ -232,14 +293,19 @@ impl Writer {
     /// Starts a run, or holds it back.
     fn claim(&mut self, ready: Ready, owner: &Owner, now: Timestamp, until: Timestamp) -> Done<Claim> {
         let Ready { tenant, id, job, run } = ready;
-        let room = self.room(job)?;
+        let backfill = run.as_ref().is_some_and(|run| run.cause == Cause::Backfill);
+        let room = match &run {
+            Some(run) if backfill => self.backfill_room(job, run)?,
+            _ => self.room(job)?,
+        };
         let Some(mut run) = run.filter(|_| room > 0) else {
-            self.db.execute("UPDATE run SET turn = 0 WHERE tenant = ? AND id = ?", params![tenant, id])?;
-            self.live.held_back.insert(job);
+            let (turn, held) = if backfill { (Turn::Backfill, &mut self.live.backfills_held) } else { (Turn::Place, &mut self.live.held_back) };
+            held.insert(job);
+            self.db.execute("UPDATE run SET turn = ? WHERE tenant = ? AND id = ?", params![turn as i64, tenant, id])?;
             return Ok(Claim::Held);
         };
         if !self.count_start(tenant, job, &mut run, now)? {
-            self.give_turns(job, 1)?;
+            self.give_turn_beside(job, &run)?;
             return Ok(Claim::Passed);
         }
         let mut checkpoint = None;
@@ -270,14 +336,15 @@ impl Writer {
             above = priority;
             let Self { db, live } = self;
             let mut rated = Vec::new();
-            let mut statement = db.statement("SELECT start_at, job, attempt FROM run WHERE turn = 1 AND priority = ? ORDER BY start_at")?;
+            let mut statement = db.statement("SELECT start_at, job, attempt, backfill_max FROM run WHERE turn = 1 AND priority = ? ORDER BY start_at")?;
             let mut rows = statement.query([priority])?;
             let mut passed_over = 0;
             while let Some(row) = rows.next()? {
-                let (start_at, job, attempt) = (row.get::<_, At>(0)?.0, row.get(1)?, row.get::<_, u32>(2)?);
-                let running = live.running_of(job);
+                let (start_at, job, attempt, backfill_max) = (row.get::<_, At>(0)?.0, row.get(1)?, row.get::<_, u32>(2)?, row.get::<_, Option<u32>>(3)?);
+                let running = if backfill_max.is_some() { live.backfilling_of(job) } else { live.running_of(job) };
                 let spec = live.job(db, job)?.map(|row| &row.job.spec);
-                let full = running > 0 && spec.is_some_and(|spec| spec.running_max().is_some_and(|most| running >= most));
+                let most = backfill_max.or_else(|| spec.and_then(|spec| spec.running_max()));
+                let full = running > 0 && most.is_some_and(|most| running >= most);
                 let limited = attempt == 0 && spec.is_some_and(|spec| spec.rate_limit.is_some());
                 // Past the bound, the answer may be too soon, which costs its caller a look.
                 if !full && !limited || passed_over >= PASSED_OVER {
@@ -340,7 +407,7 @@ impl Writer {
             self.keep_checkpoint(&run, checkpoint.as_deref())?;
             self.remember(tenant, job, &run, pause_job.as_ref())?;
         }
-        self.give_turns(job, 1)?;
+        self.give_turn_beside(job, &run)?;
         Ok(Fenced::Done)
     }
 
@@ -513,7 +580,7 @@ impl Writer {
         let ended = self.db.query_opt(ONE_MORE_ENDED, [job], ended)?;
         self.live.count_ended(job, ended);
         self.tell_downstream(number, &run)?;
-        self.give_turns(job, 1)
+        self.give_turn_beside(job, &run)
     }
 
     pub(super) fn delete_run(&self, tenant: i64, id: RunId) -> Done<()> {

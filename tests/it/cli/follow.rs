@@ -62,3 +62,45 @@ fn a_rate_limit_is_given_and_told() {
     let refused = place.bellcage(&["job", "add", "x", "--component", "hello", "--manual", "--rate-limit", "0/1m"]);
     assert_eq!((refused.code, refused.stderr.lines().next()), (2, Some("error: rate_limit.runs must be at least 1")));
 }
+
+#[test]
+fn a_past_period_is_made_up_for_watched_and_cancelled() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "nightly", "--component", "hello", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin"]).ok();
+    let period = ["backfill", "nightly", "--from", "2026-01-01", "--to", "2026-01-31"];
+    assert_eq!(place.bellcage(&[&period[..], &["--dry-run"]].concat()).ok(), "would make 31 runs of nightly for 31 instants\n");
+    place.bellcage(&[&period[..], &["--limit", "30"]].concat()).refused(2, "the trigger named 31 instants in this period, more than the limit of 30", "take a");
+    assert_eq!(place.bellcage(&period).ok(), "made 31 runs of nightly for 31 instants\n");
+    let again = place.bellcage(&period).ok();
+    assert_eq!(again, "made 0 runs of nightly for 31 instants, 31 of which have a run\n");
+    let run = place.wait("a run that ended", || place.runs(&["--job", "nightly", "--cause", "backfill", "--outcome", "succeeded"]).pop());
+    assert!(run["scheduled_at"].as_str().unwrap().ends_with("T01:30:00Z"), "{run}");
+    let story = place.bellcage(&["explain", "run", run["id"].as_str().unwrap()]).ok();
+    assert!(story.starts_with("A backfill makes up for the firing of job nightly at "), "{story}");
+    place.bellcage(&["runs", "cancel", "--job", "nightly", "--cause", "backfill"]).ok();
+    place.wait("all ended", || place.runs(&["--job", "nightly", "--state", "queued"]).is_empty().then_some(()));
+    place.bellcage(&["backfill", "nightly", "--from", "2026-01-01", "--to", "2126-01-01"]).refused(2, "2025-12-31T23:00:00Z to", "let it begin before it ends");
+}
+
+#[test]
+fn jobs_are_paused_resumed_and_triggered_by_label_and_each_is_told() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    for id in ["a", "b", "other"] {
+        let team = format!("team={}", if id == "other" { "y" } else { "x" });
+        place.bellcage(&["job", "add", id, "--component", "hello", "--every", "1h", "--label", &team]).ok();
+    }
+    assert_eq!(place.bellcage(&["job", "pause", "--label", "team=x", "--reason", "stocktaking"]).ok(), "paused a\npaused b\n2 paused, 0 refused\n");
+    let paused: Vec<_> = place.json(&["job", "list"])["jobs"].as_array().unwrap().iter().map(|job| job["paused"].as_bool().unwrap()).collect();
+    assert_eq!(paused, [true, true, false]);
+    assert_eq!(place.json(&["job", "resume", "--label", "team=x"])["jobs"].as_array().unwrap().len(), 2);
+    let triggered = place.bellcage(&["trigger", "--label", "team=x"]).ok();
+    assert!(triggered.starts_with("triggered a: run ") && triggered.ends_with("\n2 triggered, 0 refused\n"), "{triggered}");
+    let refused = place.bellcage(&["trigger", "--label", "team=x", "--args", "[1]"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (2, "0 triggered, 2 refused\n"));
+    assert!(refused.stderr.contains("error: job a: ") && refused.stderr.contains("error: job b: "), "{refused:?}");
+    assert_eq!(place.bellcage(&["job", "pause"]).code, 2, "a job or a label");
+}

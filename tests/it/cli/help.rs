@@ -34,6 +34,7 @@ const COMMANDS: &[&[&str]] = &[
     &["limits"],
     &["limits", "suggest"],
     &["trigger"],
+    &["backfill"],
     &["next"],
     &["explain"],
     &["explain", "run"],

@@ -81,6 +81,7 @@ enum Step {
     /// The last number tells how many of the ends that the job was leased with are consumed.
     Commit(usize, Vec<FiringStep>, Option<Timestamp>, Option<u64>, usize),
     AddRun(Box<Run>),
+    Backfill(JobKey, Vec<Run>),
     Claim(u64, usize),
     Renew(u64, Vec<usize>),
     Finish(Vec<(usize, Ending)>),
@@ -121,7 +122,12 @@ impl Plan {
             17..22 => {
                 let skip = self.random.one_in(3).then(|| self.skip());
                 let job = self.job();
-                Step::Update(if job.spec.trigger.is_after() { 3 } else { self.random.below(JOBS) }, Box::new(job), skip)
+                let of = match (job.spec.trigger.is_after(), job.spec.rate_limit) {
+                    (true, _) => 3,
+                    (_, Some(_)) => 1,
+                    _ => self.random.below(JOBS),
+                };
+                Step::Update(of, Box::new(job), skip)
             }
             22..24 => Step::Remove(self.random.below(JOBS)),
             24..36 => Step::Lease(self.random.below(2), 1 + self.random.below(4) as usize),
@@ -131,7 +137,13 @@ impl Plan {
                 let cancel = self.random.one_in(4).then(|| self.random.below(50));
                 Step::Commit(self.random.below(50) as usize, steps, wake_at, cancel, self.random.below(4) as usize)
             }
-            48..60 => Step::AddRun(Box::new(self.run())),
+            48..51 => {
+                // Backfills of one job that differ in how many may go at once wait for each other, longer in one store than in another.
+                let (job, most) = if self.random.one_in(2) { (key("job-0"), 1) } else { (key("job-2"), 2) };
+                let runs = (0..1 + self.random.below(5)).map(|_| self.backfill(&job, most)).collect();
+                Step::Backfill(job, runs)
+            }
+            51..60 => Step::AddRun(Box::new(self.run())),
             60..74 => Step::Claim(self.random.below(2), 1 + self.random.below(4) as usize),
             74..77 => Step::Renew(self.random.below(2), (0..self.random.below(4)).map(|_| self.random.below(50) as usize).collect()),
             77..89 => Step::Finish((0..1 + self.random.below(3)).map(|_| (self.random.below(50) as usize, self.ending())).collect()),
@@ -160,7 +172,8 @@ impl Plan {
         let (id, most, team) = (self.random.below(JOBS), self.random.below(4), self.random.below(2));
         // One job alone follows others: two would be woken at the same instant, and order among equals is nobody's promise.
         let (follows, upstream) = (id == 3 && !self.random.one_in(3), self.random.below(JOBS));
-        let (limited, limit) = (self.random.one_in(3), 1 + self.random.below(3));
+        // Backfills of a limited job may make a store look too soon.
+        let (limited, limit) = (id == 1 && self.random.one_in(2), 1 + self.random.below(3));
         let component = ["reports", "reports@1", "other"][self.random.below(3) as usize];
         let wake_at = (!self.random.one_in(6)).then(|| self.unique(20));
         let job = job_with(&format!("job-{id}"), |spec| {
@@ -191,6 +204,13 @@ impl Plan {
             priority: self.random.below(3) as i32 - 1,
             ..made
         }
+    }
+
+    /// For one of the few instants that firings have too.
+    fn backfill(&mut self, job: &JobKey, most: u32) -> Run {
+        let scheduled_at = at(self.random.below(60) as i64);
+        let cause = bellcage::job::Cause::Backfill;
+        Run { job: job.clone(), cause, backfill_max: Some(most), priority: i32::MIN, scheduled_at, start_at: self.now, ..self.run() }
     }
 
     fn step(&mut self) -> FiringStep {
@@ -290,6 +310,7 @@ impl World {
                 let firing = FiringCommit { next_fire: wake_at, wake_at, now, cancel, consumed, ends_seen, ..commit(leased, steps, 0) };
                 show(store.commit_firings(vec![firing]).await)
             }
+            Step::Backfill(job, runs) => show(store.add_backfill(&job, runs).await),
             Step::AddRun(run) => show(store.add_run(*run).await),
             Step::Claim(n, max) => {
                 let claimed = store.claim_runs(&who(&n), now, until, max).await.unwrap();

@@ -1,5 +1,6 @@
 //! Every rule of the store's trait, one test each, held by every implementation.
 
+mod backfill;
 mod calendars;
 mod claims;
 mod components;
@@ -112,6 +113,7 @@ fn run(id: &str, scheduled: i64, n: u64) -> Run {
         cause: Cause::OnDemand,
         upstream: Vec::new(),
         key: None,
+        backfill_max: None,
         scheduled_at,
         start_at: scheduled_at,
         rate_limited: false,

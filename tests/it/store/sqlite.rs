@@ -279,8 +279,9 @@ fn the_schema_refuses_states_that_cannot_be() {
         "UPDATE run SET lost = 1",                                                        // more attempts lost than started
         "UPDATE run SET attempt = -1, lost = -1",
         "UPDATE run SET state = 4",
-        "UPDATE run SET cause = 0", // of a firing, and of no instant
-        "UPDATE run SET cause = 2", // after nothing
+        "UPDATE run SET cause = 0",             // of a firing, and of no instant
+        "UPDATE run SET cause = 2",             // after nothing
+        "UPDATE run SET cause = 3, firing = 1", // of a backfill without bound
         "UPDATE run SET id = zeroblob(15)",
         "UPDATE run SET scheduled_at = 'today'",
         "UPDATE job SET revision = 0",

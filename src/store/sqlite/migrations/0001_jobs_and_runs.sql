@@ -142,17 +142,18 @@ CREATE TABLE run (
     id              BLOB NOT NULL CHECK (length(id) = 16),
     job             INTEGER NOT NULL REFERENCES job (id),
     scheduled_at    INTEGER NOT NULL,
-    cause           INTEGER NOT NULL CHECK (cause BETWEEN 0 AND 2), -- scheduled, on-demand, after
+    cause           INTEGER NOT NULL CHECK (cause BETWEEN 0 AND 3), -- scheduled, on-demand, after, backfill
     firing          INTEGER CHECK (firing = 1), -- 1 where an instant has one run at most, else null: nulls are never equal
     upstream        TEXT,
     key             TEXT,
+    backfill_max    INTEGER CHECK (backfill_max >= 1),
     start_at        INTEGER NOT NULL,
     start_deadline  INTEGER,
     priority        INTEGER NOT NULL,
     state           INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3)), -- queued, running, waiting-retry, ended
     -- Of a waiting run: 1, it may be claimed; 0, its job runs as many as it may, and one of those must end first; 2, its job's
-    -- rate limit must allow it first.
-    turn            INTEGER CHECK (turn IN (0, 1, 2)),
+    -- rate limit must allow it first; 3, as many backfills of its job run as may, and one of those must end first.
+    turn            INTEGER CHECK (turn IN (0, 1, 2, 3)),
     rate_limited    INTEGER NOT NULL DEFAULT 0 CHECK (rate_limited IN (0, 1)),
     component       TEXT NOT NULL,
     args            TEXT,
@@ -168,7 +169,8 @@ CREATE TABLE run (
     token           INTEGER CHECK (token >= 1),
     lease_until     INTEGER,
     PRIMARY KEY (tenant, id),
-    CHECK ((cause = 0) = (firing IS NOT NULL)),
+    CHECK ((cause IN (0, 3)) = (firing IS NOT NULL)),
+    CHECK ((cause = 3) = (backfill_max IS NOT NULL)),
     CHECK ((cause = 2) = (upstream IS NOT NULL)),
     CHECK (cause = 1 OR key IS NULL),
     CHECK ((state = 3) = (outcome IS NOT NULL)),
@@ -186,6 +188,7 @@ CREATE UNIQUE INDEX run_firing ON run (job, scheduled_at, firing);
 CREATE INDEX run_ready ON run (priority DESC, start_at, id) WHERE turn = 1;
 CREATE INDEX run_held ON run (job, priority DESC, start_at, id) WHERE turn = 0;
 CREATE INDEX run_rate ON run (job, priority DESC, start_at, id) WHERE turn = 2;
+CREATE INDEX run_backfill ON run (job, priority DESC, start_at, id) WHERE turn = 3;
 CREATE INDEX run_unfinished ON run (job, cause, id, state) WHERE state <> 3;
 CREATE INDEX run_key ON run (job, key, id) WHERE key IS NOT NULL;
 
