@@ -55,7 +55,11 @@ proptest! {
             prop_assert!(next > t);
             prop_assert_eq!(trigger.last_at_or_before(next), Some(next));
             prop_assert_eq!(trigger.last_at_or_before(next - MICRO), last);
-            prop_assert_eq!(trigger.count_between(t, next).n, 1);
+            let count = trigger.count_between(t, next);
+            // Only an `all` with a tolerance may need more steps than a count is given; then it says so.
+            if count.exact || !json.contains("tolerance") {
+                prop_assert_eq!((count.n, count.exact), (1, true));
+            }
             prop_assert_eq!(trigger.count_between(t, next - MICRO).n, 0);
         }
     }
