@@ -15,13 +15,13 @@ use crate::scheduler::{OnConflict, Options, Parts, Scheduler};
 use crate::store::{Sqlite, SqliteOptions, Store};
 use crate::trigger::{Salt, TriggerSpec};
 
-use super::{BenchError, Guest, Row, TINY};
+use super::{BenchError, Goal, Guest, Row, TINY};
 
 const WAIT_MAX: u64 = 300;
 /// Jobs added at once.
 const ADDING: usize = 512;
 
-pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result<Row, BenchError> {
+pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result<Vec<Row>, BenchError> {
     let jobs = if quick { 10_000 } else { 50_000 };
     let store = Arc::new(Sqlite::open(&folder.join("durable"), &SqliteOptions::default())?);
     let start = System.now().saturating_add(SignedDuration::from_secs(if quick { 5 } else { 20 })).unwrap_or(Timestamp::MAX);
@@ -44,7 +44,8 @@ pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result
     }
     let rate = jobs as f64 / began.elapsed().as_secs_f64();
     scheduler.shutdown(Duration::from_secs(5)).await;
-    Ok(Row::plain("durable", format!("durable scheduled runs, end to end, {jobs} due at once, SQLite FULL"), rate, "1/s"))
+    let row = Row::new("3", format!("durable scheduled runs, end to end, {jobs} due at once, SQLite FULL"), rate, "1/s");
+    Ok(vec![row.reach(&[Goal::AtLeast(20_000.0), Goal::RatioAtLeast(0.4), Goal::TimesPeer(150.0)])])
 }
 
 pub(super) fn parts(guest: &Guest, store: Arc<Sqlite>) -> Result<Parts, BenchError> {

@@ -1,20 +1,25 @@
 //! The measurements behind `bellcage bench`: each row is one figure, measured on the machine at hand with a real store, a real
 //! executor and a real component, in a folder that is removed afterwards.
 //!
-//! Rates and ratios move with the machine's other work; what is compared is measured in one run.
+//! Rates move with the machine's other work, so what is compared is measured in one run, in turns: bellcage beside the least
+//! program that does the same with wasmtime and SQLite alone (`benches/limits/`). What other schedulers do (`benches/peers/`)
+//! is measured by their own programs and handed in.
 
 mod attempts;
 mod durable;
 mod lateness;
+mod table;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
 
 use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
 use crate::component::{Artefact, EngineSettings};
 use crate::executor::{Pool, PoolConfig};
+
+use table::Table;
+pub use table::{Goal, Reach, Row, figure};
 
 /// The guest of every row: a command that writes one line.
 const TINY: &[u8] = include_bytes!("../../guests/demo/tiny.wasm");
@@ -23,29 +28,14 @@ const TINY: &[u8] = include_bytes!("../../guests/demo/tiny.wasm");
 pub struct BenchOptions {
     /// Shorter, and less sure.
     pub quick: bool,
+    /// The rows to measure, by id; empty for all.
+    pub only: Vec<String>,
+    /// What other schedulers reached on this machine, by row.
+    pub peers: HashMap<String, f64>,
     /// A folder on the disk that is to be measured; what is written into it is removed again.
     pub folder: PathBuf,
-    /// The bellcage binary, for its compile child.
+    /// The bellcage binary, for its compile child and its workers.
     pub program: PathBuf,
-}
-
-/// One figure. `limit`, `peer`, `ratio` and `reach` are absent where nothing is measured beside it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    pub id: &'static str,
-    pub what: String,
-    pub ours: f64,
-    pub limit: Option<f64>,
-    pub peer: Option<f64>,
-    pub ratio: Option<f64>,
-    pub reach: Option<&'static str>,
-    pub unit: &'static str,
-}
-
-impl Row {
-    fn plain(id: &'static str, what: String, ours: f64, unit: &'static str) -> Self {
-        Self { id, what, ours, limit: None, peer: None, ratio: None, reach: None, unit }
-    }
 }
 
 /// Why nothing could be measured.
@@ -67,20 +57,17 @@ pub enum BenchError {
     TooSlow(u64),
 }
 
-/// Measures every row, one after the other; `measured` hears of each as it is known.
+/// Measures the rows, one measurement after the other; `measured` hears of each row as it is known.
 pub async fn run(options: &BenchOptions, mut measured: impl FnMut(&Row)) -> Result<Vec<Row>, BenchError> {
     let folder = Folder::new(&options.folder)?;
-    let guest = Guest::compile(&folder.0, &options.program).await?;
-    let mut rows = Vec::new();
-    rows.push(attempts::measure(&guest, options.quick).await?);
-    measured(&rows[0]);
-    rows.push(durable::measure(&guest, &folder.0, options.quick).await?);
-    measured(&rows[1]);
-    for row in lateness::measure(&guest, &folder.0, options.quick).await? {
-        measured(&row);
-        rows.push(row);
-    }
-    Ok(rows)
+    let folder = &*folder.0;
+    let guest = Guest::compile(folder, &options.program).await?;
+    let quick = options.quick;
+    let mut table = Table { only: &options.only, peers: &options.peers, rows: Vec::new(), measured: &mut measured };
+    table.measure(&["1"], attempts::measure(&guest, quick)).await;
+    table.measure(&["3"], durable::measure(&guest, folder, quick)).await;
+    table.measure(&["5-p50", "5"], lateness::measure(&guest, folder, quick)).await;
+    Ok(table.rows)
 }
 
 /// The compiled guest, and what it was compiled with.
