@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::job::{Cause, Job, JobId, JobKey, RunState, TenantId};
+use crate::job::{Cause, Job, JobId, JobKey, Run, RunState, TenantId};
 use crate::plan::{self, Past};
 use crate::store::CancelFound;
 
-use super::{Inner, PageRequest, RunFilter, Scheduler, SchedulerError, compile};
+use super::steps::Steps;
+use super::{PageRequest, RunFilter, Scheduler, SchedulerError, compile};
 
 /// Runs added in one transaction.
 const BATCH: usize = 500;
@@ -65,39 +66,19 @@ impl Scheduler {
         if self.is_shutting_down() {
             return Err(SchedulerError::ShuttingDown);
         }
-        let now = inner.clock.now();
-        request.check(now)?;
-        let job = inner.store.job(key).await?;
-        let trigger = compile(key, &job.spec.trigger, job.anchor)?;
-        let BackfillRequest { from, to, max_running, limit, dry_run } = request;
-        let count = trigger.count_between(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), to);
-        let refuse = |count, exact| SchedulerError::BackfillTooLarge { count, exact, limit };
-        if count.n > limit {
-            return Err(refuse(count.n, count.exact));
+        let Missing { mut found, mut runs } = inner.steps.missing(key, request, inner.clock.now()).await?;
+        if request.dry_run {
+            return Ok(found);
         }
-        let calendars = inner.calendars_of(&job).await?;
-        let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
-        let plan::Backfill { mut runs, excluded } =
-            plan::backfill(Past { job: &job, trigger: &trigger, calendars: &calendars, from, to, most }, max_running, now);
-        let named = runs.len() as u64 + excluded;
-        if named > limit {
-            return Err(refuse(named, false));
-        }
-        let existing = inner.instants_with_runs(key, from, to).await?;
-        runs.retain(|run| !existing.contains(&run.scheduled_at));
-        let wanted = runs.len() as u64;
-        let mut done = Backfilled { named, excluded, existing: named - excluded - wanted, made: if dry_run { wanted } else { 0 } };
-        if dry_run {
-            return Ok(done);
-        }
+        found.made = 0;
         while !runs.is_empty() {
             let batch: Vec<_> = runs.drain(..runs.len().min(BATCH)).collect();
-            done.made += inner.store.add_backfill(key, batch).await?;
+            found.made += inner.store.add_backfill(key, batch).await?;
             inner.wake.notify_one();
         }
         // What somebody else made meanwhile was there.
-        done.existing = named - excluded - done.made;
-        Ok(done)
+        found.existing = found.named - found.excluded - found.made;
+        Ok(found)
     }
 
     /// Cancels unfinished runs of a job, of one cause or of all; those that have not started first, at most a thousand a call.
@@ -144,7 +125,40 @@ impl BackfillRequest {
     }
 }
 
-impl Inner {
+/// What a past period lacks.
+pub(super) struct Missing {
+    /// As if all of `runs` had been made.
+    pub found: Backfilled,
+    /// In the order in which they are to start.
+    pub runs: Vec<Run>,
+}
+
+impl Steps {
+    /// The runs that a backfill is to make.
+    pub async fn missing(&self, key: &JobKey, request: BackfillRequest, now: Timestamp) -> Result<Missing, SchedulerError> {
+        request.check(now)?;
+        let BackfillRequest { from, to, max_running, limit, .. } = request;
+        let job = self.store.job(key).await?;
+        let trigger = compile(key, &job.spec.trigger, job.anchor)?;
+        let count = trigger.count_between(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), to);
+        let refuse = |count, exact| SchedulerError::BackfillTooLarge { count, exact, limit };
+        if count.n > limit {
+            return Err(refuse(count.n, count.exact));
+        }
+        let calendars = self.calendars_of(&job).await?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+        let plan::Backfill { mut runs, excluded } =
+            plan::backfill(Past { job: &job, trigger: &trigger, calendars: &calendars, from, to, most }, max_running, now);
+        let named = runs.len() as u64 + excluded;
+        if named > limit {
+            return Err(refuse(named, false));
+        }
+        let existing = self.instants_with_runs(key, from, to).await?;
+        runs.retain(|run| !existing.contains(&run.scheduled_at));
+        let made = runs.len() as u64;
+        Ok(Missing { found: Backfilled { named, excluded, existing: named - excluded - made, made }, runs })
+    }
+
     /// Every calendar of a job, compiled.
     async fn calendars_of(&self, job: &Job) -> Result<Vec<(String, crate::trigger::Excluded)>, SchedulerError> {
         let mut calendars = Vec::with_capacity(job.spec.calendars.len());

@@ -15,10 +15,11 @@ use crate::store::{AddedRun, Calendar, CancelFound, ClaimedRun, Memory, OnConfli
 
 use crate::trigger::Exclusions;
 
+use super::backfill::Missing;
 use super::runs::on_demand;
 use super::steps::{Ended, REPLACED, Steps};
+use super::{BackfillRequest, Events, PauseRequest, ResumeFrom, SchedulerError, Triggered, compile};
 pub use super::{Event, EventKind};
-use super::{Events, PauseRequest, ResumeFrom, SchedulerError, Triggered, compile};
 
 /// How a pretended attempt goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,17 @@ impl Simulation {
         let run = Run { key: Some(of), ..on_demand(&job, None, self.now) };
         let AddedRun { run, new } = self.steps.store.add_run_once(run, None).await?;
         Ok(Triggered { run, new })
+    }
+
+    /// Makes up for a past period, in transactions of a step's size, of which at most `batches` are carried out: as if the server
+    /// died then. Returns how many runs were made.
+    pub async fn backfill(&mut self, key: &JobKey, request: BackfillRequest, batches: usize) -> Result<u64, SchedulerError> {
+        let Missing { runs, .. } = self.steps.missing(key, request, self.now).await?;
+        let mut made = 0;
+        for batch in runs.chunks(self.options.batch_max.max(1)).take(batches) {
+            made += self.steps.store.add_backfill(key, batch.to_vec()).await?;
+        }
+        Ok(made)
     }
 
     pub async fn cancel_run(&mut self, run: &Run, reason: &str) -> Result<CancelFound, SchedulerError> {

@@ -1,11 +1,12 @@
 //! Random histories of the whole scheduler against an independent simple model.
 //!
-//! Jobs are added, edited, paused, resumed, triggered and removed; the clock jumps both ways; runs are slow, fail, are
+//! Jobs are added, edited, paused, resumed (one by one and by label), triggered, backfilled and removed; the clock jumps both ways; runs are slow, fail, are
 //! cancelled; the server is killed between any two steps, and a server that was taken for dead comes back with outcomes
 //! of its own. After every step:
 //!
 //! * no firing is lost or doubled: what the model enumerates, one instant after the other, is what the store accounts for;
-//! * overlap is never exceeded;
+//! * overlap is never exceeded, nor the bound of a job's backfills;
+//! * a backfill makes a run for each instant of its period that had none, and nothing else, wherever it was cut short;
 //! * a run that ended stays ended, with the one outcome it got;
 //! * of a job that follows another, each ended run of that one is in exactly one run, or on its way there.
 //!
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Run, RunId, RunKey, RunState, TenantId};
 use bellcage::scheduler::simulate::{Assumed, Simulation, SimulationOptions};
-use bellcage::scheduler::{EventKind, JobFilter, OnConflict, PageRequest, PauseRequest, ResumeFrom, RunFilter};
+use bellcage::scheduler::{BackfillRequest, EventKind, JobFilter, OnConflict, PageRequest, PauseRequest, ResumeFrom, RunFilter};
 
 use bellcage::store::{Memory, Sqlite, SqliteOptions, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +27,12 @@ use serde_json::json;
 
 const JOBS: usize = 4;
 const STEPS: usize = 60;
+/// The label by which many jobs are paused and resumed.
+const TEAMS: [&str; 2] = ["red", "blue"];
+/// Backfills of a job at once.
+const BACKFILLS_AT_ONCE: u32 = 2;
+/// The most instants that a backfill is allowed.
+const BACKFILL_LIMIT: u64 = 300;
 /// Jobs that follow another one, whatever comes of its runs: each end makes a run.
 const FOLLOWERS: [(&str, &str); 2] = [("tail", "job-0"), ("end", "tail")];
 /// A job that runs when both have ended.
@@ -112,6 +119,7 @@ struct Modelled {
     end: Option<Timestamp>,
     /// The trigger counts from here.
     from: Timestamp,
+    team: &'static str,
 }
 
 impl Modelled {
@@ -128,6 +136,12 @@ impl Modelled {
         }
         named
     }
+
+    /// Every instant of the trigger in a period, both ends included, also from before it counts.
+    fn in_period(&self, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
+        let instants = (0..).map(|k| self.start + SignedDuration::from_secs(k * self.every));
+        instants.take_while(|&t| t <= to && self.end.is_none_or(|end| t <= end)).filter(|&t| t >= from).collect()
+    }
 }
 
 struct History {
@@ -137,6 +151,10 @@ struct History {
     jobs: BTreeMap<JobKey, Modelled>,
     /// What jobs that are gone have left on record.
     removed: BTreeMap<JobKey, BTreeSet<Timestamp>>,
+    /// The instants that have a run of a backfill…
+    backfilled: BTreeMap<JobKey, BTreeSet<Timestamp>>,
+    /// …and those of them that had not fired then: the firing may find its run there.
+    early: BTreeMap<JobKey, BTreeSet<Timestamp>>,
     ended: HashMap<RunId, Outcome>,
     told_ended: HashMap<RunId, u32>,
     /// For a failing history.
@@ -155,7 +173,18 @@ impl History {
         let mut dice = Dice(seed);
         let options = SimulationOptions { slots: dice.pick(&[1, 2, 64]), batch_max: dice.pick(&[1, 3, 500]), lease: SignedDuration::from_secs(15) };
         let simulation = Simulation::new(store.clone(), now, options, Box::new(assume));
-        Self { simulation, store, dice, jobs: BTreeMap::new(), removed: BTreeMap::new(), ended: HashMap::new(), told_ended: HashMap::new(), log: Vec::new() }
+        Self {
+            simulation,
+            store,
+            dice,
+            jobs: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            backfilled: BTreeMap::new(),
+            early: BTreeMap::new(),
+            ended: HashMap::new(),
+            told_ended: HashMap::new(),
+            log: Vec::new(),
+        }
     }
 
     async fn play(mut self) {
@@ -177,7 +206,7 @@ impl History {
 
     async fn step(&mut self) {
         let now = self.simulation.now();
-        match self.dice.below(20) {
+        match self.dice.below(22) {
             0..3 => self.add().await,
             3 => {
                 let key = self.key();
@@ -228,6 +257,8 @@ impl History {
                 self.simulation.set_now(now + SignedDuration::from_secs(by));
                 self.simulation.turn().await.expect("the store answers");
             }
+            18 => self.backfill().await,
+            19 => self.bulk().await,
             _ => {
                 let by = self.dice.below(300) as i64;
                 self.note(format!("{by} s pass, one due instant after the other"));
@@ -270,6 +301,7 @@ impl History {
         let first = (0..).map(|k| start + SignedDuration::from_secs(k * every)).find(|t| *t >= now).expect("there is no last one");
         let end = self.dice.one_in(4).then(|| first + SignedDuration::from_secs(self.dice.below(400) as i64));
         let overlap = self.dice.pick(&["skip", "queue", "cancel-running", "allow"]);
+        let team = self.dice.pick(&TEAMS);
         let mut spec = json!({
             "component": "reports",
             "trigger": { "every": format!("{every}s"), "start": start.to_string() },
@@ -280,6 +312,7 @@ impl History {
             "catch_up_max": self.dice.pick(&[1, 4, 100]),
             "retry": { "max_attempts": self.dice.pick(&[1, 2, 3]), "initial": "3s" },
             "jitter": self.dice.pick(&["0s", "2s"]),
+            "labels": { "team": team },
         });
         if let Some(end) = end {
             spec["trigger"]["end"] = end.to_string().into();
@@ -297,9 +330,57 @@ impl History {
         let same = existing.as_ref().is_some_and(|e| e.spec.trigger == spec.trigger);
         self.note(format!("add {key}: every {every} s from {start} to {end:?}, {overlap}, same trigger: {same}"));
         self.simulation.add_job(&key, &spec, OnConflict::Replace).await.expect("a good job");
-        if !same {
-            let settled = self.settled(&key, existing.as_ref());
-            self.jobs.insert(key.clone(), Modelled { former: settled, every, start, end, from: now });
+        match self.jobs.get_mut(&key).filter(|_| same) {
+            Some(model) => model.team = team,
+            None => {
+                let settled = self.settled(&key, existing.as_ref());
+                self.jobs.insert(key, Modelled { former: settled, every, start, end, from: now, team });
+            }
+        }
+    }
+
+    /// Runs for a past period, all of them or only the first few, as if the server had died then.
+    async fn backfill(&mut self) {
+        let key = self.key();
+        let now = self.simulation.now();
+        let to = now - SignedDuration::from_secs(self.dice.below(60) as i64);
+        let from = to - SignedDuration::from_secs(self.dice.below(200) as i64);
+        let batches = if self.dice.one_in(3) { 2 } else { usize::MAX };
+        self.note(format!("backfill {key} from {from} to {to}, at most {batches} batches"));
+        let request = BackfillRequest { from, to, max_running: BACKFILLS_AT_ONCE, limit: BACKFILL_LIMIT, dry_run: false };
+        let there = self.instants_with_runs(&key).await;
+        let made = self.simulation.backfill(&key, request, batches).await;
+        let Some(model) = self.jobs.get(&key) else {
+            assert!(made.is_err(), "{}", self.told());
+            return;
+        };
+        let missing: BTreeSet<_> = model.in_period(from, to).difference(&there).copied().collect();
+        let made = made.expect("a good request");
+        assert!(made as usize == missing.len() || batches < usize::MAX && (made as usize) < missing.len(), "{made} of {missing:?}\n{}", self.told());
+        // The oldest come first.
+        let new: BTreeSet<_> = missing.into_iter().take(made as usize).collect();
+        let next = self.store.job(&key).await.expect("the model has it, so the store has").next_fire;
+        let fired = model.named(next);
+        self.early.entry(key.clone()).or_default().extend(new.difference(&fired));
+        self.backfilled.entry(key).or_default().extend(new);
+    }
+
+    /// One verb for all jobs with a label.
+    async fn bulk(&mut self) {
+        let team = self.dice.pick(&TEAMS);
+        let pause = self.dice.one_in(2);
+        self.note(format!("{} all of team {team}", if pause { "pause" } else { "resume" }));
+        let filter = JobFilter { labels: vec![("team".to_owned(), team.to_owned())], ..JobFilter::default() };
+        let found: Vec<_> = self.store.jobs(&filter, PageRequest { after: None, limit: 100 }).await.expect("the store answers").items;
+        let of_team = self.jobs.iter().filter(|(_, model)| model.team == team).map(|(key, _)| key);
+        assert!(found.iter().map(|job| &job.key).eq(of_team), "{}", self.told());
+        for job in found {
+            let done = if pause {
+                self.simulation.pause_job(&job.key, PauseRequest::default()).await
+            } else {
+                self.simulation.resume_job(&job.key, ResumeFrom::Missed).await
+            };
+            done.expect("the job is there");
         }
     }
 
@@ -363,7 +444,10 @@ impl History {
     }
 
     async fn runs(&self, job: Option<&JobKey>, state: Option<RunState>) -> Vec<Run> {
-        let filter = RunFilter { job: job.map(|key| key.id.clone()), state, ..RunFilter::default() };
+        self.all_runs(RunFilter { job: job.map(|key| key.id.clone()), state, ..RunFilter::default() }).await
+    }
+
+    async fn all_runs(&self, filter: RunFilter) -> Vec<Run> {
         let mut runs = Vec::new();
         let mut after = None;
         loop {
@@ -374,6 +458,11 @@ impl History {
                 return runs;
             }
         }
+    }
+
+    /// The instants that have a run, of a firing or a backfill.
+    async fn instants_with_runs(&self, key: &JobKey) -> BTreeSet<Timestamp> {
+        self.runs(Some(key), None).await.into_iter().filter(|run| run.cause.is_of_instant()).map(|run| run.scheduled_at).collect()
     }
 
     /// Scheduled instants of a job's runs, and its records (count, first, last).
@@ -419,23 +508,35 @@ impl History {
         let skipped: u64 = records.iter().map(|(count, ..)| count).sum();
         let stray: Vec<_> = ran.difference(&named).collect();
         assert!(stray.is_empty(), "{}: runs of instants that no trigger named: {stray:?}\n{}", job.key, self.told());
-        assert_eq!(
-            ran.len() as u64 + skipped,
-            named.len() as u64,
-            "{}: {} runs and {skipped} skipped {records:?} of {} named before {:?}\n{}",
+        let early = self.early.get(&job.key).map_or(0, |early| named.intersection(early).count() as u64);
+        let accounted = ran.len() as u64 + skipped;
+        assert!(
+            (named.len() as u64 - early..=named.len() as u64).contains(&accounted),
+            "{}: {} runs and {skipped} skipped {records:?}, {early} made early, of {} named before {:?}\n{}",
             job.key,
             ran.len(),
             named.len(),
             job.next_fire,
             self.told()
         );
+        self.check_backfills(&job.key, &ran).await;
         for (_, first, last) in records {
             assert!(named.contains(&first) && named.contains(&last), "{}: a record of {first} to {last}, which no trigger named\n{}", job.key, self.told());
         }
     }
 
+    async fn check_backfills(&self, key: &JobKey, fired: &BTreeSet<Timestamp>) {
+        let filter = RunFilter { job: Some(key.id.clone()), cause: Some(Cause::Backfill), ..RunFilter::default() };
+        let runs: Vec<_> = self.all_runs(filter).await.into_iter().map(|run| run.scheduled_at).collect();
+        let made: BTreeSet<_> = runs.iter().copied().collect();
+        assert_eq!(made.len(), runs.len(), "{key}: an instant was made up for twice\n{}", self.told());
+        assert!(made.is_disjoint(fired), "{key}: an instant has a run of its firing and one of a backfill\n{}", self.told());
+        assert_eq!(&made, self.backfilled.get(key).unwrap_or(&BTreeSet::new()), "{key}: backfilled\n{}", self.told());
+    }
+
     async fn check_follower(&self, id: &str, upstream: &str) {
-        let ended: BTreeSet<_> = self.runs(Some(&key_of(upstream)), Some(RunState::Ended)).await.iter().map(|run| run.id).collect();
+        let ended = self.runs(Some(&key_of(upstream)), Some(RunState::Ended)).await;
+        let ended: BTreeSet<_> = ended.iter().filter(|run| run.cause != Cause::Backfill).map(|run| run.id).collect();
         let mut followed: Vec<_> = self.runs(Some(&key_of(id)), None).await.into_iter().flat_map(|run| run.upstream).map(|end| end.run).collect();
         followed.extend(self.store.arrived_ends(&key_of(id)).await.expect("the store answers").iter().map(|end| end.run));
         followed.sort_unstable();
@@ -455,16 +556,19 @@ impl History {
     }
 
     async fn check_overlap(&self) {
-        let mut running: HashMap<JobKey, usize> = HashMap::new();
+        // Backfills go beside the others.
+        let lane = |run: &Run| (run.job.clone(), run.cause == Cause::Backfill);
+        let mut running: HashMap<_, usize> = HashMap::new();
         for run in self.runs(None, Some(RunState::Running)).await {
-            *running.entry(run.job).or_default() += 1;
+            *running.entry(lane(&run)).or_default() += 1;
         }
-        let mut going: HashMap<JobKey, usize> = HashMap::new();
+        let mut going: HashMap<_, usize> = HashMap::new();
         for run in self.simulation.going() {
-            *going.entry(run.job.clone()).or_default() += 1;
+            *going.entry(lane(run)).or_default() += 1;
         }
-        for (key, n) in running.iter().chain(&going) {
-            assert!(*n <= running_max(key), "{key}: {n} at once, at most {}\n{}", running_max(key), self.told());
+        for ((key, backfill), n) in running.iter().chain(&going) {
+            let most = if *backfill { BACKFILLS_AT_ONCE as usize } else { running_max(key) };
+            assert!(*n <= most, "{key}: {n} at once, at most {most}, backfill: {backfill}\n{}", self.told());
         }
     }
 
