@@ -16,7 +16,7 @@ use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::executor::{Pool, PoolConfig};
 use bellcage::job::{JobKey, JobSpec, TenantId};
-use bellcage::scheduler::{EventKind, OnConflict, Options, Parts, Scheduler};
+use bellcage::scheduler::{Accept, EventKind, OnConflict, Options, Parts, Scheduler};
 use bellcage::store::Memory;
 use serde_json::json;
 
@@ -50,7 +50,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let tenant = TenantId::default();
     for (name, bytes) in [("hello", &include_bytes!("../guests/demo/hello.wasm")[..]), ("spin", &include_bytes!("../guests/demo/spin.wasm")[..])] {
-        scheduler.push_component(&tenant, &name.parse()?, bytes.to_vec(), false).await?;
+        scheduler.push_component(&tenant, &name.parse()?, bytes.to_vec(), Accept::default()).await?;
     }
     for (id, job) in [
         ("greet", json!({ "component": "hello", "args": ["from", "within"], "trigger": { "every": "1s", "first": "now" } })),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 
-use crate::job::{ComponentName, Entry, Reference, Version};
-use crate::wire::{ComponentDetail, Page};
+use crate::job::{ComponentName, Entry, GrantKind, Reference, Version};
+use crate::wire::{Component, ComponentDetail, Page, PushQuery};
 
 use super::error::{CliError, Exit, Result};
 use super::output::{Column, Table, fields, grouped, patience, size};
@@ -24,6 +24,9 @@ pub enum ComponentCommand {
         /// Also where jobs that follow its name cannot run this version: they are refused as they fire
         #[arg(long)]
         force: bool,
+        /// Also where this version asks for grants that the one before did not ask for
+        #[arg(long)]
+        approve_grants: bool,
     },
     /// The newest version of every component
     List {
@@ -73,7 +76,9 @@ pub fn hint_more(context: &Context, next: Option<&String>) {
 
 pub fn run(command: &ComponentCommand, context: &Context) -> Result {
     match command {
-        ComponentCommand::Push { file, name, force } => push(file, name.as_deref(), *force, context),
+        ComponentCommand::Push { file, name, force, approve_grants } => {
+            push(file, name.as_deref(), PushQuery { force: *force, approve_grants: *approve_grants }, context)
+        }
         ComponentCommand::List { page } => list(page, context),
         ComponentCommand::Show { name, schema: true } => schema(name, context),
         ComponentCommand::Show { name, schema: false } => show(name, context),
@@ -81,7 +86,7 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result {
     }
 }
 
-fn push(file: &std::path::Path, name: Option<&str>, force: bool, context: &Context) -> Result {
+fn push(file: &std::path::Path, name: Option<&str>, accept: PushQuery, context: &Context) -> Result {
     let name = match name {
         Some(name) => name.parse::<ComponentName>()?,
         None => {
@@ -92,7 +97,7 @@ fn push(file: &std::path::Path, name: Option<&str>, force: bool, context: &Conte
     };
     let bytes = limits::read_input(&file.to_string_lossy(), context.loaded.config.server.component_max)?;
     let client = context.client()?;
-    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes, force))?;
+    let pushed = patience(&format!("{name}: the server is compiling it …"), || client.push_component(&name, &bytes, accept))?;
     let out = &context.out;
     if out.json {
         out.document(&pushed)?;
@@ -103,6 +108,9 @@ fn push(file: &std::path::Path, name: Option<&str>, force: bool, context: &Conte
     out.line(&format!("{what} {}@{} ({}, {})", component.name, component.version, size(component.size), component.digest))?;
     for broken in &pushed.broken {
         out.note(&format!("job {} cannot run it: {}", broken.job, broken.why));
+    }
+    if !pushed.new_grants.is_empty() {
+        out.note(&format!("it asks for more than the version before: {}", GrantKind::list(&pushed.new_grants)));
     }
     let name = &component.name;
     match component.entries.iter().find(|entry| entry.name == "main").or(component.entries.first()) {
@@ -189,10 +197,20 @@ fn describe(detail: &ComponentDetail, context: &Context) -> String {
             ("pushed", when::local(component.pushed_at, &TimeZone::UTC)),
             ("entries", lines(entries.collect())),
             ("imports", lines(component.imports.clone())),
+            ("asks for", asks(component)),
             ("versions", lines(versions.collect())),
             ("jobs", lines(jobs.iter().map(ToString::to_string).collect())),
         ],
     )
+}
+
+/// The grants that a job of it needs, as far as its imports tell.
+fn asks(component: &Component) -> String {
+    let mut lines: Vec<_> = component.asks_for.iter().map(ToString::to_string).collect();
+    if !component.may_use.is_empty() {
+        lines.push(format!("may use: {} (imported, as by most languages' libraries)", GrantKind::list(&component.may_use)));
+    }
+    if lines.is_empty() { "nothing".to_owned() } else { lines.join("\n") }
 }
 
 fn rm(typed: &str, context: &Context) -> Result {

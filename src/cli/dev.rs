@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use crate::client::Client;
 use crate::job::{Entry, Grants, JobId, JobSpec, LimitsSpec, Reference, Version};
 use crate::trigger::TriggerSpec;
-use crate::wire::{EventKind, EventQuery, OnConflict};
+use crate::wire::{EventKind, EventQuery, OnConflict, PushQuery};
 
 use super::Context;
 use super::demo::{self, DEMOS, Demo};
@@ -125,7 +125,7 @@ fn show(client: &Client, out: &Output) -> Result {
 /// A job of that name that is there already is kept as it is.
 fn add(client: &Client, demo: &Demo) -> Result<()> {
     let name = demo.name.parse()?;
-    client.push_component(&name, demo.bytes, false)?;
+    client.push_component(&name, demo.bytes, PushQuery::default())?;
     let id: JobId = demo.name.parse()?;
     let trigger = TriggerSpec::from_json(&format!(r#"{{"every":"{}","first":"now"}}"#, demo.every))?;
     let spec = JobSpec {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
-use crate::job::{ComponentName, Digest};
+use crate::job::{ComponentName, Digest, GrantKind};
+use crate::wire::PushQuery;
 
 use super::error::{CliError, Exit, Result};
 use super::limits::read_input;
@@ -84,9 +85,11 @@ impl Watch {
         let bytes = read_input(&path.to_string_lossy(), self.source_max)?;
         let digest = Digest::of(&bytes);
         if before != Some(digest) {
-            let pushed = self.client.push_component(&name, &bytes, false)?;
+            // Whoever writes the program approves of what it asks for.
+            let pushed = self.client.push_component(&name, &bytes, PushQuery { approve_grants: true, ..PushQuery::default() })?;
             if pushed.new {
-                self.out.note(&format!("{} is {}@{} now", path.display(), name, pushed.component.version));
+                let more = if pushed.new_grants.is_empty() { String::new() } else { format!(", and asks for {} too", GrantKind::list(&pushed.new_grants)) };
+                self.out.note(&format!("{} is {}@{} now{more}", path.display(), name, pushed.component.version));
             }
         }
         Ok(digest)

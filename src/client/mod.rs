@@ -19,8 +19,8 @@ pub use events::Events;
 use crate::wire::{
     AddJob, AddedJob, Applied, Apply, Backfill, Backfilled, Bulk, BulkDone, Calendar, CalendarList, CalendarName, CancelRun, CancelRuns, CancelledRun,
     CancelledRuns, ComponentDetail, ComponentList, ComponentName, EventQuery, Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList,
-    JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushedComponent, RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, RunDetail, RunId,
-    RunList, RunLog, RunQuery, RunState, TriggerRun, TriggeredRun,
+    JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushQuery, PushedComponent, RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, RunDetail,
+    RunId, RunList, RunLog, RunQuery, RunState, TriggerRun, TriggeredRun,
 };
 
 /// Where a server listens unless it is told otherwise.
@@ -138,10 +138,9 @@ impl Client {
 
     // Components.
 
-    /// With `force`, also where jobs that follow the name could not run it.
-    pub fn push_component(&self, name: &ComponentName, bytes: &[u8], force: bool) -> Result<PushedComponent, ClientError> {
+    pub fn push_component(&self, name: &ComponentName, bytes: &[u8], accept: PushQuery) -> Result<PushedComponent, ClientError> {
         // The server is asked first, so that its refusal is read rather than a connection that breaks under the bytes.
-        let call = Call::new(Method::PUT, format!("/api/v1/components/{name}")).header("expect", "100-continue").query(vec![("force", force.to_string())]);
+        let call = Call::new(Method::PUT, format!("/api/v1/components/{name}")).header("expect", "100-continue").query(accept.query());
         self.json(call.body("application/wasm", bytes).within(PUSH))
     }
 

@@ -9,6 +9,7 @@
 //! none is ever accepted from outside, and each is authenticated before it is mapped.
 
 mod adapt;
+mod asks;
 pub mod cache;
 pub mod compile;
 mod engine;

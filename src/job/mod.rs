@@ -18,7 +18,7 @@ mod run;
 mod spec;
 
 pub use after::{After, UpstreamEnd};
-pub use grants::Grants;
+pub use grants::{GrantKind, Grants};
 pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, RunKey, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};

@@ -6,7 +6,7 @@ use crate::component::{Artefact, ComponentError, Inspection};
 use crate::job::{ComponentName, Digest, Job, Reference, TenantId, Version};
 use crate::store::StoreError;
 
-use super::{BrokenJob, ComponentDetail, ComponentVersion, EventKind, Inner, Page, PageRequest, PushReport, Scheduler, SchedulerError};
+use super::{Accept, BrokenJob, ComponentDetail, ComponentVersion, EventKind, Inner, Page, PageRequest, PushReport, Scheduler, SchedulerError};
 
 /// References whose artefact is remembered at most.
 const RESOLVED_MAX: usize = 10_000;
@@ -14,14 +14,22 @@ const RESOLVED_MAX: usize = 10_000;
 impl Scheduler {
     /// Compiles, inspects and stores a component; the next run of every job that follows its name runs this version.
     /// Nothing is stored when it is refused. A version that jobs which follow the name could not run any more (their entry
-    /// is gone, their arguments no longer fit) is refused as `BreaksJobs`, and with `force` stored all the same. Of the
-    /// jobs that use the name, at most 1,000 are looked at.
-    pub async fn push_component(&self, tenant: &TenantId, name: &ComponentName, bytes: Vec<u8>, force: bool) -> Result<PushReport, SchedulerError> {
+    /// is gone, their arguments no longer fit) is refused as `BreaksJobs`, and one that asks for grants which the newest one
+    /// does not ask for is held as `AsksForMore`, unless `accept` says so. Of the jobs that use the name, at most 1,000 are looked at.
+    pub async fn push_component(&self, tenant: &TenantId, name: &ComponentName, bytes: Vec<u8>, accept: Accept) -> Result<PushReport, SchedulerError> {
         let inner = &self.inner;
         let (artefact, inspection) = inner.cache.ensure(&inner.compiler, &bytes).await?;
-        let broken = inner.broken_by(tenant, name, &artefact.digest, &inspection).await?;
-        if !broken.is_empty() && !force {
+        let before = inner.before(tenant, name, &artefact.digest).await?;
+        let broken = match &before {
+            Some((_, before)) => inner.broken_by(tenant, name, before, &inspection).await?,
+            None => Vec::new(),
+        };
+        if !broken.is_empty() && !accept.broken_jobs {
             return Err(SchedulerError::BreaksJobs { component: name.clone(), jobs: broken });
+        }
+        let new_grants = before.as_ref().map_or_else(Vec::new, |(_, before)| inspection.asks_more_than(before));
+        if let Some((version, _)) = before.filter(|_| !new_grants.is_empty() && !accept.new_grants) {
+            return Err(SchedulerError::AsksForMore { component: name.clone(), version, grants: new_grants });
         }
         let stored = serde_json::to_value(&inspection).map_err(|e| StoreError::Backend(e.to_string()))?;
         let now = inner.clock.now();
@@ -30,7 +38,7 @@ impl Scheduler {
         if pushed.new {
             inner.events.emit(now, tenant, EventKind::ComponentPushed { name: name.clone(), version: pushed.component.version });
         }
-        Ok(PushReport { component: pushed.component, new: pushed.new, inspection, broken })
+        Ok(PushReport { component: pushed.component, new: pushed.new, inspection, broken, new_grants })
     }
 
     pub async fn component(&self, tenant: &TenantId, name: &ComponentName, version: Version) -> Result<ComponentDetail, SchedulerError> {
@@ -66,15 +74,17 @@ impl Inner {
         fits(&inspection_of(&component)?, reference, args)
     }
 
-    /// The jobs that run the newest version of `name`, and could not run one with this digest and inspection.
-    async fn broken_by(&self, tenant: &TenantId, name: &ComponentName, digest: &Digest, new: &Inspection) -> Result<Vec<BrokenJob>, SchedulerError> {
-        let newest = match self.store.component(tenant, name, Version::Newest).await {
-            Ok(newest) if newest.digest != *digest => newest,
-            // The same again, or the first version: nobody uses another.
-            Ok(_) | Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let newest = inspection_of(&newest)?;
+    /// The newest version of `name`, by its number, that one with this digest would come after. None where it is the first, or the same again.
+    async fn before(&self, tenant: &TenantId, name: &ComponentName, digest: &Digest) -> Result<Option<(u32, Inspection)>, SchedulerError> {
+        match self.store.component(tenant, name, Version::Newest).await {
+            Ok(newest) if newest.digest != *digest => Ok(Some((newest.version, inspection_of(&newest)?))),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The jobs that run the newest version of `name`, and could not run a new one.
+    async fn broken_by(&self, tenant: &TenantId, name: &ComponentName, newest: &Inspection, new: &Inspection) -> Result<Vec<BrokenJob>, SchedulerError> {
         let mut broken = Vec::new();
         for key in self.store.jobs_using(tenant, name).await? {
             let Job { spec, .. } = match self.store.job(&key).await {
@@ -83,7 +93,7 @@ impl Inner {
             };
             let (reference, args) = (&spec.component, &spec.args);
             // One that does not run today is not broken by what comes.
-            if reference.version != Version::Newest || fits(&newest, reference, args).is_err() {
+            if reference.version != Version::Newest || fits(newest, reference, args).is_err() {
                 continue;
             }
             if let Err(error) = fits(new, reference, args) {

@@ -2,7 +2,7 @@
 
 use super::BrokenJob;
 use crate::component::{ArgError, ComponentError, EntryError};
-use crate::job::{ComponentName, IdError, JobId, LimitError, ReferenceError, SpecError, Version};
+use crate::job::{ComponentName, GrantKind, IdError, JobId, LimitError, ReferenceError, SpecError, Version};
 use crate::store::StoreError;
 use crate::trigger::TriggerError;
 
@@ -47,6 +47,9 @@ pub enum SchedulerError {
     /// A new version that these jobs could not run.
     #[error("this version of component {:?} would break {}", .component.as_str(), broken_text(.jobs))]
     BreaksJobs { component: ComponentName, jobs: Vec<BrokenJob> },
+    /// A new version is held until somebody approves of what it asks for.
+    #[error("this version of component {:?} asks for more than version {version} did: {}", .component.as_str(), GrantKind::list(.grants))]
+    AsksForMore { component: ComponentName, version: u32, grants: Vec<GrantKind> },
     #[error("the trigger fires every {every}, more often than this server's minimum of {min}")]
     TooOften { every: String, min: String },
     #[error("the trigger has ended: every instant it names is in the past")]
@@ -108,7 +111,7 @@ impl SchedulerError {
                 StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Backend(_) => ErrorKind::Internal,
             },
             Self::ComponentNotUploaded(_) | Self::NoSuchVersion { .. } => ErrorKind::NotFound,
-            Self::BreaksJobs { .. } => ErrorKind::Conflict,
+            Self::BreaksJobs { .. } | Self::AsksForMore { .. } => ErrorKind::Conflict,
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::Component(e) if e.is_ours() => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -144,6 +147,7 @@ impl SchedulerError {
             Self::Entry { error, .. } => error.code(),
             Self::Args { .. } => "bad-args",
             Self::BreaksJobs { .. } => "breaks-jobs",
+            Self::AsksForMore { .. } => "asks-for-more",
             Self::TooOften { .. } => "too-often",
             Self::Ended => "trigger-ended",
             Self::PastStart { .. } => "past-start",
@@ -176,6 +180,9 @@ impl SchedulerError {
             Self::Entry { error, .. } => Some(error.hint()),
             Self::Args { entry, signature, .. } => Some(format!("{entry} is {signature}")),
             Self::BreaksJobs { .. } => Some("change these jobs first, or push it by force: they will then be refused as they fire".to_owned()),
+            Self::AsksForMore { .. } => {
+                Some("where that is as it should be, push it with --approve-grants; jobs get nothing but what they were granted".to_owned())
+            }
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
             Self::BackfillPeriod { .. } => Some("let it begin before it ends, and end before now".to_owned()),

@@ -29,7 +29,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, Job, JobId, JobKey, Limits, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version};
+use crate::job::{ComponentName, GrantKind, Job, JobId, JobKey, Limits, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -150,6 +150,15 @@ enum Phase {
     Cancelling,
 }
 
+/// What a push may bring about, where it would be refused else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accept {
+    /// Jobs that follow the name and cannot run the new version.
+    pub broken_jobs: bool,
+    /// A version that asks for grants which the one before did not ask for.
+    pub new_grants: bool,
+}
+
 /// What a push did.
 #[derive(Clone, Debug)]
 pub struct PushReport {
@@ -159,6 +168,8 @@ pub struct PushReport {
     pub inspection: Inspection,
     /// The jobs that this push broke, by force.
     pub broken: Vec<BrokenJob>,
+    /// What it asks for and the version before did not, as was accepted. Of a first version: nothing.
+    pub new_grants: Vec<GrantKind>,
 }
 
 /// A job that could not run a new version of its component.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentName, Digest, JobId, TenantId};
+use super::{ComponentName, Digest, GrantKind, JobId, TenantId};
 
 /// One version of a component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,12 @@ pub struct Component {
     pub entries: Vec<Entry>,
     /// Imported interfaces, by full name.
     pub imports: Vec<String>,
+    /// Grants that it was written to use: `http`, `kv`.
+    #[serde(default)]
+    pub asks_for: Vec<GrantKind>,
+    /// Grants that it may use: `env`, `dirs`. Most languages' standard libraries import these, whether the program uses them or not.
+    #[serde(default)]
+    pub may_use: Vec<GrantKind>,
     /// Digest of the component that runs, where a core module was uploaded: it was made one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapted: Option<Digest>,
@@ -67,7 +73,23 @@ pub struct ComponentSummary {
     pub pushed_at: Timestamp,
 }
 
-/// `PUT /api/v1/components/{name}`; with `force=true` also a version that breaks jobs.
+/// What a push accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushQuery {
+    /// Also a version that breaks jobs.
+    pub force: bool,
+    /// Also a version that asks for more grants than the one before.
+    pub approve_grants: bool,
+}
+
+impl PushQuery {
+    /// As query parameters.
+    pub fn query(self) -> Vec<(&'static str, String)> {
+        vec![("force", self.force.to_string()), ("approve_grants", self.approve_grants.to_string())]
+    }
+}
+
+/// `PUT /api/v1/components/{name}` with a `PushQuery`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PushedComponent {
     /// False when the newest version had these bytes already.
@@ -76,6 +98,9 @@ pub struct PushedComponent {
     /// The jobs that it broke, by force.
     #[serde(default)]
     pub broken: Vec<BrokenJob>,
+    /// Grants that it asks for, or may use, and the version before did not.
+    #[serde(default)]
+    pub new_grants: Vec<GrantKind>,
 }
 
 /// A job that cannot run a new version of its component.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bulk::{Bulk, BulkDone, BulkJob, BulkVerb};
 pub use calendar::{Calendar, CalendarList, RemovedCalendar};
-pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushedComponent, RemovedComponent};
+pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushQuery, PushedComponent, RemovedComponent};
 pub use event::{Event, EventKind, EventQuery};
 pub use job::{
     AddJob, AddedJob, Applied, AppliedJob, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob, WaitsFor,
@@ -31,8 +31,8 @@ pub use run::{
 };
 
 pub use crate::job::{
-    CalendarName, Cause, ComponentName, Digest, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey, RunState, SkipReason,
-    TenantId, UpstreamEnd,
+    CalendarName, Cause, ComponentName, Digest, GrantKind, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey, RunState,
+    SkipReason, TenantId, UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_end, parse_instant};
 

@@ -12,7 +12,7 @@ use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _};
 use bellcage::job::{Attempt, Entry, JobKey, Outcome, TenantId};
-use bellcage::scheduler::{EventKind, OnConflict, Options, Parts, Scheduler};
+use bellcage::scheduler::{Accept, EventKind, OnConflict, Options, Parts, Scheduler};
 use bellcage::store::Memory;
 use serde_json::{Value, json};
 
@@ -92,7 +92,7 @@ async fn job(guest: &str, args: Value) -> (Attempt, String) {
     };
     let scheduler = Scheduler::start(parts).await.expect("it starts");
     let tenant = TenantId::default();
-    scheduler.push_component(&tenant, &guest.parse().expect("a name"), cage::built_guest(guest), false).await.expect("it is taken");
+    scheduler.push_component(&tenant, &guest.parse().expect("a name"), cage::built_guest(guest), Accept::default()).await.expect("it is taken");
     let trigger = json!({ "at": "2026-01-02T00:30:00", "timezone": "Asia/Tokyo" });
     let spec = json!({ "component": format!("{guest}:run"), "args": args, "trigger": trigger });
     let key = JobKey { tenant: tenant.clone(), id: "nightly".parse().expect("an id") };

@@ -7,7 +7,9 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::job::{Cause, Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
-use bellcage::scheduler::{BackfillRequest, Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest};
+use bellcage::scheduler::{
+    Accept, BackfillRequest, Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest,
+};
 use bellcage::store::{Memory, Store};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -56,7 +58,7 @@ impl Rig {
         let scheduler = Scheduler::start(parts).await.expect("it starts");
         let (_, events) = scheduler.events().subscribe(None);
         for (name, bytes) in [("tiny", wat::tiny()), ("spin", wat::spin())] {
-            scheduler.push_component(&tenant(), &name.parse().expect("a name"), bytes, false).await.expect("it compiles");
+            scheduler.push_component(&tenant(), &name.parse().expect("a name"), bytes, Accept::default()).await.expect("it compiles");
         }
         Self { scheduler, store, clock, events, _folder: folder }
     }
@@ -296,7 +298,10 @@ async fn a_job_tells_which_of_those_that_it_follows_have_ended_and_which_are_gon
 
 /// Adds the job `words`, which counts three documents, one an attempt, and pushes what it calls.
 async fn words(rig: &Rig, fields: Value) {
-    rig.scheduler.push_component(&tenant(), &"wordcount".parse().expect("a name"), cage::built_guest("wordcount"), false).await.expect("it compiles");
+    rig.scheduler
+        .push_component(&tenant(), &"wordcount".parse().expect("a name"), cage::built_guest("wordcount"), Accept::default())
+        .await
+        .expect("it compiles");
     let documents: Vec<_> = ["a b", "a", "c"].iter().map(|text| json!({ "name": format!("{text}.txt"), "text": text })).collect();
     let mut job = json!({
         "component": "wordcount:run", "args": { "documents": documents, "batch": 1, "top": 1 },

@@ -92,6 +92,11 @@ pub const CODES: &[Code] = &[
         "export a function of plain values (numbers, strings, lists, records, variants), or a command (wasi:cli/run)",
     ),
     code(
+        "asks-for-more",
+        "the new version of the component imports what would use grants that the version before did not ask for, so it was not stored",
+        "where that is as it should be, push it with --approve-grants (approve_grants=true over HTTP); jobs get nothing but what they were granted",
+    ),
+    code(
         "breaks-jobs",
         "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
         "change these jobs first, or push the version with --force: they are then refused as they fire",

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use super::{App, Reply, json, reply};
 use crate::component::{EntryKind, Inspection};
 use crate::job::{ComponentName, Version};
-use crate::scheduler::ComponentVersion;
+use crate::scheduler::{Accept, ComponentVersion};
 use crate::server::auth::Identity;
 use crate::server::error::{ApiError, bad_id};
 use crate::server::params::{Id, Params, refuse};
@@ -20,12 +20,13 @@ pub(in crate::server) async fn push(
     mut params: Params,
     request: Request,
 ) -> Reply {
-    let force = params.flag("force")?;
+    let accept = Accept { broken_jobs: params.flag("force")?, new_grants: params.flag("approve_grants")? };
     params.finish()?;
     let bytes = app.component_body(request).await?;
-    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes, force).await?;
+    let pushed = app.scheduler.push_component(&identity.tenant, &name, bytes, accept).await?;
     let broken = pushed.broken.into_iter().map(|broken| wire::BrokenJob { job: broken.job, why: broken.why }).collect();
-    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection, false), broken })?;
+    let new_grants = pushed.new_grants;
+    let answer = json(&wire::PushedComponent { new: pushed.new, component: component(pushed.component, pushed.inspection, false), broken, new_grants })?;
     reply(if pushed.new { answer.created(&format!("/api/v1/components/{name}")) } else { answer })
 }
 
@@ -75,6 +76,7 @@ fn version(typed: &str) -> Result<Version, ApiError> {
 
 /// With the JSON Schema of each entry's arguments where `schema` is set: they may be long.
 fn component(version: ComponentVersion, inspection: Inspection, schema: bool) -> wire::Component {
+    let (may_use, asks_for) = inspection.asks().into_iter().partition(|kind| kind.is_imported_by_libraries());
     let entries = inspection.entries.into_iter().map(|entry| {
         let kind = match entry.kind {
             EntryKind::Command => "command",
@@ -93,6 +95,8 @@ fn component(version: ComponentVersion, inspection: Inspection, schema: bool) ->
         pushed_at: version.pushed_at,
         entries: entries.collect(),
         imports: inspection.imports,
+        asks_for,
+        may_use,
         adapted: inspection.adapted,
     }
 }

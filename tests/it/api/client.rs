@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bellcage::client::{Client, ClientError, ClientErrorKind};
 use bellcage::wire::{
-    AddJob, CancelFound, EventKind, EventQuery, FiringQuery, JobId, JobQuery, JobSpec, OnConflict, Outcome, Page, PauseJob, ResumeJob, RunQuery, RunState,
-    TriggerRun,
+    AddJob, CancelFound, EventKind, EventQuery, FiringQuery, JobId, JobQuery, JobSpec, OnConflict, Outcome, Page, PauseJob, PushQuery, ResumeJob, RunQuery,
+    RunState, TriggerRun,
 };
 use serde_json::json;
 
@@ -31,7 +31,7 @@ fn components_are_pushed_listed_shown_and_removed() {
     let client = client(&server);
     let name = "hello".parse().unwrap();
     assert_eq!(client.health().unwrap().status, "ready");
-    assert!(client.push_component(&name, HELLO, false).unwrap().new);
+    assert!(client.push_component(&name, HELLO, PushQuery::default()).unwrap().new);
     assert_eq!(client.components(&Page::default()).unwrap().components.len(), 1);
     let shown = client.component(&name, Some("1"), false).unwrap();
     assert_eq!((shown.component.version, shown.versions.len()), (1, 1));
@@ -98,14 +98,14 @@ fn a_wrong_token_is_denied_also_where_much_is_sent() {
     let server = Server::start();
     let client = Client::new(&server.address.to_string(), Some("wrong".to_owned())).unwrap();
     assert_eq!(client.jobs(&JobQuery::default()).unwrap_err().kind(), ClientErrorKind::Denied);
-    let error = client.push_component(&"big".parse().unwrap(), &vec![0; 20 << 20], false).unwrap_err();
+    let error = client.push_component(&"big".parse().unwrap(), &vec![0; 20 << 20], PushQuery::default()).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ClientErrorKind::Denied, "token-wrong"));
 }
 
 #[test]
 fn a_component_over_the_cap_is_refused_by_the_server() {
     let server = Server::with(|config| config.component_max = 1 << 20);
-    let error = client(&server).push_component(&"big".parse().unwrap(), &vec![0; 40 << 20], false).unwrap_err();
+    let error = client(&server).push_component(&"big".parse().unwrap(), &vec![0; 40 << 20], PushQuery::default()).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ClientErrorKind::Invalid, "body-too-large"));
 }
 

@@ -114,6 +114,46 @@ fn a_version_that_would_break_jobs_is_pushed_by_force_alone() {
     assert_eq!((&forced["component"]["version"], &forced["broken"][0]["job"]), (&json!(2), &json!("user")));
 }
 
+/// A function that imports the preopened directories, as a program of most languages does.
+fn looking_for_directories() -> Vec<u8> {
+    wat::component(
+        r#"(component
+            (import "wasi:filesystem/types@0.2.0" (instance $types (export "descriptor" (type (sub resource)))))
+            (alias export $types "descriptor" (type $descriptor))
+            (import "wasi:filesystem/preopens@0.2.0" (instance
+                (export "get-directories" (func (result (list (tuple (own $descriptor) string)))))))
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func (export "f") (canon lift (core func $i "f"))))"#,
+    )
+}
+
+#[test]
+fn what_a_component_asks_for_is_shown() {
+    let server = Server::with_hello();
+    server.push("function", &function()).expect(201);
+    let asks = |name: &str| {
+        let shown = server.get(&format!("/api/v1/components/{name}")).expect(200).json();
+        (shown["asks_for"].clone(), shown["may_use"].clone())
+    };
+    assert_eq!(asks("hello"), (json!([]), json!(["env", "dirs"])));
+    assert_eq!(asks("function"), (json!([]), json!([])));
+}
+
+#[test]
+fn a_version_that_asks_for_more_than_the_one_before_is_held_until_it_is_approved() {
+    let server = Server::start();
+    assert_eq!(server.push("f", &looking_for_directories()).expect(201).json()["new_grants"], json!([]));
+    server.push("f", &function()).expect(201);
+    let (detail, hint) = server.push("f", &looking_for_directories()).problem(409, "asks-for-more");
+    assert_eq!(detail, "this version of component \"f\" asks for more than version 2 did: dirs");
+    assert!(hint.contains("--approve-grants"), "{hint}");
+    assert_eq!(server.get("/api/v1/components/f").expect(200).json()["version"], 2);
+    let approving = server.request("PUT", "/api/v1/components/f?approve_grants=true").body("application/wasm", &looking_for_directories());
+    let approved = approving.send().expect(201).json();
+    assert_eq!((&approved["component"]["version"], &approved["new_grants"]), (&json!(3), &json!(["dirs"])));
+}
+
 #[test]
 fn a_push_is_carried_out_when_its_client_has_gone() {
     let server = Server::start();

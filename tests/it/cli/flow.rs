@@ -74,6 +74,24 @@ fn a_version_that_would_break_a_job_needs_force() {
 }
 
 #[test]
+fn a_version_that_asks_for_more_needs_approval() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let quiet = r#"(component
+        (core module $m (func (export "one") (result i32) i32.const 1))
+        (core instance $i (instantiate $m))
+        (func (export "one") (result u32) (canon lift (core func $i "one"))))"#;
+    place.write("quiet.wasm", wat::parse_str(quiet).unwrap());
+    place.bellcage(&["component", "push", "quiet.wasm", "--name", "greeter"]).ok();
+    let push = ["component", "push", HELLO, "--name", "greeter"];
+    place.bellcage(&push).refused(4, "this version of component \"greeter\" asks for more than version 1 did: env, dirs", "push it with --approve-grants");
+    let approved = place.bellcage(&[&push[..], &["--approve-grants"]].concat());
+    assert!(approved.stderr.contains("note: it asks for more than the version before: env, dirs"), "{approved:?}");
+    let shown = place.bellcage(&["component", "show", "greeter"]).ok();
+    assert!(shown.contains("may use: env, dirs (imported, as by most languages' libraries)"), "{shown}");
+}
+
+#[test]
 fn a_run_on_demand_can_be_waited_for() {
     let place = Place::default();
     let _server = place.serve(&[]);

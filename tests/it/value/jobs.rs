@@ -6,7 +6,7 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::job::{JobKey, JobSpec, Outcome, RunResult, TenantId, Version};
-use bellcage::scheduler::{BrokenJob, ErrorKind, OnConflict, Options, Parts, PushReport, RunDetail, Scheduler, SchedulerError, TriggerRequest};
+use bellcage::scheduler::{Accept, BrokenJob, ErrorKind, OnConflict, Options, Parts, PushReport, RunDetail, Scheduler, SchedulerError, TriggerRequest};
 use bellcage::store::Memory;
 use serde_json::{Value, json};
 
@@ -62,7 +62,9 @@ impl Rig {
     }
 
     async fn push(&self, bytes: Vec<u8>, force: bool) -> Result<PushReport, SchedulerError> {
-        self.scheduler.push_component(&TenantId::default(), &"reports".parse().expect("a name"), bytes, force).await
+        self.scheduler
+            .push_component(&TenantId::default(), &"reports".parse().expect("a name"), bytes, Accept { broken_jobs: force, ..Accept::default() })
+            .await
     }
 
     async fn add(&self, id: &str, component: &str, args: Value) -> Result<(), SchedulerError> {
