@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::job::{Coalesce, JobId, JobSpec, Overlap, RateLimit, Reference, Retry};
+use crate::job::{Coalesce, JobId, JobSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout};
 use crate::trigger::{Salt, TriggerSpec, parse_duration};
 use crate::wire::{self, AddJob, AddedJob, Applied, BulkVerb, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
 
@@ -102,9 +102,12 @@ pub struct AddArgs {
     /// All arguments in JSON: a list of strings for a command
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
-    /// What it reads on standard input: a file's text, or - for this command's own
+    /// What it reads on standard input: a file, or - for this command's own
     #[arg(long, value_name = "FILE")]
     stdin: Option<String>,
+    /// What a command prints: text, or one JSON document [default: text]
+    #[arg(long, value_enum, value_name = "FORM")]
+    stdout: Option<StdoutFlag>,
     /// An environment variable
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -156,6 +159,22 @@ struct PolicyFlags {
     /// Pause the job after so many failed runs in a row
     #[arg(long, value_name = "N")]
     pause_after_failures: Option<u32>,
+}
+
+/// What a command's standard output is taken for.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum StdoutFlag {
+    Text,
+    Json,
+}
+
+impl StdoutFlag {
+    pub fn form(flag: Option<Self>) -> Stdout {
+        match flag {
+            None | Some(Self::Text) => Stdout::Text,
+            Some(Self::Json) => Stdout::Json,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -255,7 +274,8 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
     let default = JobSpec::new(component, trigger);
     Ok(JobSpec {
         args: arguments(args.args.as_deref(), &args.arg)?.unwrap_or_default(),
-        stdin: args.stdin.as_deref().map(stdin).transpose()?,
+        stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.map(Stdin),
+        stdout: StdoutFlag::form(args.stdout),
         calendars: calendars.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()?,
         jitter: duration(jitter)?.unwrap_or_default(),
         misfire_grace: duration(misfire_grace)?,
@@ -311,10 +331,6 @@ pub fn arguments(json: Option<&str>, each: &[String]) -> Result<Option<Value>> {
         None if each.is_empty() => Ok(None),
         None => Ok(Some(each.iter().map(String::as_str).collect())),
     }
-}
-
-fn stdin(typed: &str) -> Result<String> {
-    String::from_utf8(read_input(typed, STDIN_MAX)?).map_err(|_| CliError::usage(format!("--stdin {typed}: it is not UTF-8 text")))
 }
 
 fn tell_added(added: &AddedJob, context: &Context) -> Result<()> {

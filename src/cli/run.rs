@@ -17,10 +17,10 @@ use crate::component::compile::{Compiler, CompilerConfig};
 use crate::component::{EngineSettings, EntryError};
 use crate::config::{self, Config};
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig};
-use crate::job::{Entry, Isolation, JobSpec, Outcome, RunId, RunResult};
+use crate::job::{Entry, Isolation, JobSpec, Outcome, RunId, RunResult, SpecError, Stdout};
 
 use super::error::{CliError, Exit, Result};
-use super::job::arguments;
+use super::job::{StdoutFlag, arguments};
 use super::limits::{LimitFlags, pairs, read_input};
 use super::output::{Output, PATIENCE, escape};
 use super::runs::receipt_text;
@@ -45,6 +45,9 @@ pub struct RunArgs {
     /// What the guest reads on standard input: a file, or - for this command's own
     #[arg(long, value_name = "FILE")]
     stdin: Option<String>,
+    /// What a command prints: text, or one JSON document [default: text]
+    #[arg(long, value_enum, value_name = "FORM")]
+    stdout: Option<StdoutFlag>,
     /// What was used, against what was allowed, on stderr
     #[arg(long)]
     receipt: bool,
@@ -64,6 +67,9 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     if entry != Entry::Main && !guest_args.is_empty() {
         return Err(CliError::usage("a function is given its arguments with --args").hint("for example --args '{\"day\":\"yesterday\"}' before FILE"));
     }
+    if entry != Entry::Main && StdoutFlag::form(args.stdout) == Stdout::Json {
+        return Err(SpecError::StdoutOfFunction.into());
+    }
     let guest_args = guest_args.iter().map(text).collect::<Result<Vec<_>>>()?;
     let request = Request {
         program,
@@ -74,7 +80,10 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
         limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
-    let report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
+    let mut report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
+    if StdoutFlag::form(args.stdout) == Stdout::Json {
+        report.read_stdout_as_json();
+    }
     tell(&report, args.receipt, context)?;
     Ok(Exit::of_outcome(report.outcome))
 }

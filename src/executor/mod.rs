@@ -104,6 +104,21 @@ pub struct AttemptReport {
 }
 
 impl AttemptReport {
+    /// Makes the result of a command the value that it printed in JSON. One that succeeded and printed anything else has
+    /// failed; its result stays the text, and so does that of one that had failed already.
+    pub fn read_stdout_as_json(&mut self) {
+        let Some(RunResult::Text(text)) = &self.result else { return };
+        match serde_json::from_slice(text) {
+            Ok(value) => self.result = Some(RunResult::Value(value)),
+            Err(_) if self.outcome != Outcome::Succeeded => {}
+            Err(why) => {
+                let message = format!("printed a result that is not one JSON document: {why}");
+                self.outcome = Outcome::Failed;
+                self.error = Some(RunError { code: "result-not-json".to_owned(), message, ..RunError::default() });
+            }
+        }
+    }
+
     /// The record of attempt `number`, to be kept.
     pub fn into_attempt(self, number: u32) -> Attempt {
         let Self { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry: _, progress, checkpoint: _ } = self;

@@ -16,6 +16,7 @@ mod receipt;
 mod reference;
 mod run;
 mod spec;
+mod stdio;
 
 pub use after::{After, UpstreamEnd};
 pub use grants::{GrantKind, Grants};
@@ -27,3 +28,4 @@ pub use receipt::Receipt;
 pub use reference::{Entry, Reference, ReferenceError, Version};
 pub use run::{Attempt, AttemptLog, Cause, Progress, Run, RunResult, RunState, SkipReason, Skipped};
 pub use spec::{Job, JobSpec, JobState, Pause, SpecError};
+pub use stdio::{Stdin, Stdout};

@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{After, CalendarName, Coalesce, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, RateLimit, Reference, Retry, duration};
+use super::{
+    After, CalendarName, Coalesce, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout, duration,
+};
 use crate::trigger::{TriggerError, TriggerSpec};
 
 /// The definition: what `job add`, `job apply` and the HTTP API take. Serde form = TOML and JSON form.
@@ -19,7 +21,10 @@ pub struct JobSpec {
     pub args: Value,
     /// What a command reads on its standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stdin: Option<String>,
+    pub stdin: Option<Stdin>,
+    /// What its standard output is taken for.
+    #[serde(default, skip_serializing_if = "JobSpec::is_default")]
+    pub stdout: Stdout,
     pub trigger: TriggerSpec,
     /// Exclusion calendars: a firing that falls into one makes no run. At most 5.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -76,6 +81,8 @@ pub enum SpecError {
     TooMany { field: &'static str, asked: u64, cap: u64 },
     #[error("args of a command (entry main) are a list of strings, but {typed} was given")]
     CommandArgs { typed: String },
+    #[error("stdout = \"json\" is for commands (entry main): a function returns its result")]
+    StdoutOfFunction,
     #[error("{what} contains a NUL character, which no command can be given")]
     Nul { what: String },
     #[error("environment variable name {typed:?} is not valid: it must not be empty and must not contain '='")]
@@ -99,6 +106,7 @@ impl JobSpec {
             component,
             args: Value::Null,
             stdin: None,
+            stdout: Stdout::default(),
             trigger,
             calendars: Vec::new(),
             jitter: SignedDuration::ZERO,
@@ -176,9 +184,12 @@ impl JobSpec {
         }
         After::read(&self.trigger)?;
         Self::validate_args(&self.component.entry, &self.args)?;
+        if self.stdout == Stdout::Json && self.component.entry != Entry::Main {
+            return Err(SpecError::StdoutOfFunction);
+        }
         for (what, size) in [
             ("args", self.args.to_string().len()),
-            ("stdin", self.stdin.as_ref().map_or(0, String::len)),
+            ("stdin", self.stdin.as_ref().map_or(0, |stdin| stdin.0.len())),
             ("grants.env", self.grants.env.iter().map(|(k, v)| k.len() + v.len()).sum()),
         ] {
             if size > ARGS_BYTES {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::executor::{AttemptReport, AttemptRequest};
-use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError};
+use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, Stdout};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
 
@@ -142,6 +142,9 @@ async fn attempt(inner: Arc<Inner>, mut claimed: ClaimedRun, ended: mpsc::Sender
         let message = "a fault in bellcage itself ended the attempt; the server's log has more".to_owned();
         not_run(Outcome::Lost, RunError { code: "internal".to_owned(), message, ..RunError::default() }, inner.clock.now())
     });
+    if claimed.job.spec.stdout == Stdout::Json {
+        report.read_stdout_as_json();
+    }
     report.receipt.node.clone_from(&inner.options.node);
     // The collector outlives every sender.
     let advice = report.retry;
@@ -165,7 +168,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
         args: run.args.clone().unwrap_or_else(|| spec.args.clone()),
         program: run.component.name.to_string(),
         env: spec.grants.env.clone().into_iter().collect(),
-        stdin: spec.stdin.clone().unwrap_or_default().into_bytes(),
+        stdin: spec.stdin.as_ref().map(|stdin| stdin.0.clone()).unwrap_or_default(),
         limits,
         isolation: spec.isolation,
         scheduled_at: run.scheduled_at,

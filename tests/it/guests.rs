@@ -9,7 +9,6 @@ use std::time::Duration;
 use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
-use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _};
 use bellcage::job::{Attempt, Entry, JobKey, Outcome, TenantId};
 use bellcage::scheduler::{Accept, EventKind, OnConflict, Options, Parts, Scheduler};
@@ -46,12 +45,8 @@ async fn the_committed_demos_are_what_their_sources_give() {
     assert_eq!(without_clock(committed.stdout()), without_clock(printed("demo-hello", b"", &[]).await));
 }
 
-/// A request for a guest. The big ones compile for long on a busy machine: longer than a server allows.
 async fn request(guest: &str) -> AttemptRequest {
-    let bytes = cage::built_guest(guest);
-    let patient = CompilerConfig { cpu: Duration::from_mins(5), wall: Duration::from_mins(10), ..cage::compiler_config() };
-    cage::cache().ensure(&Compiler::new(patient, EngineSettings::default()), &bytes).await.expect("the guest compiles");
-    cage::request(&bytes).await
+    cage::request(&cage::compiled_guest(guest).await).await
 }
 
 /// A command on this standard input with these arguments.
@@ -78,21 +73,20 @@ fn logged(report: &AttemptReport) -> String {
 /// A typed job that is pushed, added and run: what became of it, and the log of its attempt.
 async fn job(guest: &str, args: Value) -> (Attempt, String) {
     // In the tests' cache, so that pushing it compiles nothing.
-    request(guest).await;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("artefacts");
+    let component = cage::compiled_guest(guest).await;
     // Before half past midnight in Tokyo, where it is the second of January already.
     let clock = Manual::at("2026-01-01T15:29:00Z".parse().expect("an instant"));
     let parts = Parts {
         store: Arc::new(Memory::default()),
         executor: Arc::new(cage::pool(1)),
         compiler: cage::compiler(),
-        cache: Cache::open(&folder, &EngineSettings::default()).expect("the tests' cache"),
+        cache: Cache::open(&cage::artefacts(), &EngineSettings::default()).expect("the tests' cache"),
         clock: Arc::new(clock.clone()),
         options: Options::default(),
     };
     let scheduler = Scheduler::start(parts).await.expect("it starts");
     let tenant = TenantId::default();
-    scheduler.push_component(&tenant, &guest.parse().expect("a name"), cage::built_guest(guest), Accept::default()).await.expect("it is taken");
+    scheduler.push_component(&tenant, &guest.parse().expect("a name"), component, Accept::default()).await.expect("it is taken");
     let trigger = json!({ "at": "2026-01-02T00:30:00", "timezone": "Asia/Tokyo" });
     let spec = json!({ "component": format!("{guest}:run"), "args": args, "trigger": trigger });
     let key = JobKey { tenant: tenant.clone(), id: "nightly".parse().expect("an id") };

@@ -54,7 +54,11 @@ pub const CODES: &[Code] = &[
     code("limit-table-elements", "the component's tables have more elements than limits.table_elements", "raise limits.table_elements"),
     code("returned-err", "the exported function returned its error case", "read the value with bellcage runs show RUN; the error is the guest's own"),
     code("returned-failure", "the typed job returned a failure", "read its message and log with bellcage runs show RUN; the failure is the guest's own"),
-    code("result-not-json", "the typed job returned a text that is not JSON", "let it return JSON, or nothing; a text is a JSON string, with its quotes"),
+    code(
+        "result-not-json",
+        "a typed job returned, or a command with stdout = \"json\" printed, a text that is not JSON",
+        "let it give JSON (a typed job may give nothing); a text is a JSON string, with its quotes; what is no result belongs on stderr",
+    ),
     code(
         "host-error",
         "the host refused a call of the guest in a way that ended it",

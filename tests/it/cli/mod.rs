@@ -8,6 +8,7 @@ mod doctor;
 mod flow;
 mod follow;
 mod help;
+mod languages;
 mod limits;
 mod new;
 mod next;

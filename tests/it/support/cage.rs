@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
@@ -18,9 +19,14 @@ pub fn compiler() -> Compiler {
     Compiler::new(compiler_config(), EngineSettings::default())
 }
 
+/// The folder of the tests' cache.
+pub fn artefacts() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("artefacts")
+}
+
 pub fn cache() -> &'static Cache {
     static CACHE: OnceLock<Cache> = OnceLock::new();
-    CACHE.get_or_init(|| Cache::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("artefacts"), &EngineSettings::default()).expect("the tests' cache"))
+    CACHE.get_or_init(|| Cache::open(&artefacts(), &EngineSettings::default()).expect("the tests' cache"))
 }
 
 pub async fn artefact(component: &[u8]) -> Artefact {
@@ -43,6 +49,14 @@ pub fn workers(slots: usize) -> Workers {
 pub fn built_guest(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/out/{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run: guests/setup && guests/build", path.display()))
+}
+
+/// A guest's bytes, once it is in the tests' cache. The big ones compile for long on a busy machine: longer than a server allows.
+pub async fn compiled_guest(name: &str) -> Vec<u8> {
+    let bytes = built_guest(name);
+    let patient = CompilerConfig { cpu: Duration::from_mins(5), wall: Duration::from_mins(10), ..compiler_config() };
+    cache().ensure(&Compiler::new(patient, EngineSettings::default()), &bytes).await.expect("the guest compiles");
+    bytes
 }
 
 pub async fn request(component: &[u8]) -> AttemptRequest {
