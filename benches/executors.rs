@@ -69,6 +69,7 @@ async fn request() -> AttemptRequest {
         args: serde_json::Value::Null,
         program: "tiny".to_owned(),
         env: Vec::new(),
+        secrets: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
         isolation: Isolation::Shared,

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::executor::Confinement;
-use crate::job::{Limits, bytes, duration};
+use crate::job::{Limits, SecretText, bytes, duration};
 
 /// The commented defaults, as embedded.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -37,6 +37,7 @@ pub struct Config {
     /// The most that a job may ask for.
     pub limit_caps: Limits,
     pub compile: Compile,
+    pub secrets: Secrets,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -109,6 +110,16 @@ pub struct Compile {
     pub artefact: u64,
     /// 0: one per core.
     pub at_once: usize,
+}
+
+/// What secrets are sealed under.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// Empty: `key_file`'s.
+    pub key: SecretText,
+    /// Empty: one is made at the first start and kept in the data directory.
+    pub key_file: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -224,6 +235,9 @@ pub struct Loaded {
     pub unknown_variables: Vec<String>,
 }
 
+/// Settings whose values are shown to nobody.
+const HIDDEN: [&str; 2] = ["server.token", "secrets.key"];
+
 /// Names that begin with `BELLCAGE_` and are no settings: where a client finds its server, and which file to read.
 const OTHER_VARIABLES: [&str; 3] = ["BELLCAGE_SERVER", "BELLCAGE_TOKEN", "BELLCAGE_CONFIG"];
 
@@ -249,8 +263,8 @@ impl Loaded {
         let mut settings: Vec<_> = keys(&self.values)
             .map(|(section, key)| {
                 let name = format!("{section}.{key}");
-                let value =
-                    if name == "server.token" && !self.config.server.token.is_empty() { Value::from("(set)") } else { self.values[section][key].clone() };
+                let value = &self.values[section][key];
+                let value = if HIDDEN.contains(&&*name) && value.as_str() != Some("") { Value::from("(set)") } else { value.clone() };
                 Setting { origin: self.origins.get(&name).cloned().unwrap_or(Origin::Default), key: name, value }
             })
             .collect();
@@ -336,7 +350,12 @@ impl Loaded {
         *place = value.clone();
         match Config::deserialize(self.values.clone()) {
             Ok(config) => self.config = config,
-            Err(error) => return Err(ConfigError::Value { key: key.to_owned(), value: value.to_string(), origin, message: explain(error.message()) }),
+            Err(error) => {
+                let hidden = HIDDEN.contains(&key);
+                let (value, message) =
+                    if hidden { ("(hidden)".to_owned(), "it must be text".to_owned()) } else { (value.to_string(), explain(error.message())) };
+                return Err(ConfigError::Value { key: key.to_owned(), value, origin, message });
+            }
         }
         if let Some(message) = self.config.refuse(key) {
             return Err(ConfigError::Value { key: key.to_owned(), value: value.to_string(), origin, message });
@@ -536,6 +555,17 @@ mod tests {
             loaded.set_variable(name.to_owned(), "tcp://10.0.0.1:80").unwrap();
         }
         assert_eq!(loaded.unknown_variables, ["BELLCAGE_PORT"]);
+    }
+
+    #[test]
+    fn the_key_of_secrets_is_never_shown() {
+        let mut loaded = file("[secrets]\nkey = \"hush\"").unwrap();
+        loaded.set_variable("BELLCAGE_SECRETS_KEY".to_owned(), "hush2").unwrap();
+        let shown = loaded.settings().into_iter().find(|s| s.key == "secrets.key").unwrap();
+        assert_eq!((shown.value, shown.origin.to_string().as_str()), (Value::from("(set)"), "BELLCAGE_SECRETS_KEY"));
+        assert_eq!(loaded.config.secrets.key.expose(), "hush2");
+        assert!(!format!("{:?}", loaded.config).contains("hush"));
+        assert!(!file("[secrets]\nkey = [\"hush\"]").unwrap_err().to_string().contains("hush"));
     }
 
     #[test]

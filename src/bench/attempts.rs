@@ -58,6 +58,7 @@ fn request(guest: &Guest) -> AttemptRequest {
         args: serde_json::Value::Null,
         program: "tiny".to_owned(),
         env: Vec::new(),
+        secrets: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
         scheduled_at: Timestamp::UNIX_EPOCH,

@@ -131,7 +131,7 @@ fn add(client: &Client, demo: &Demo) -> Result<()> {
     let spec = JobSpec {
         args: demo.args.iter().copied().collect(),
         limits: LimitsSpec { fuel: demo.fuel, memory: demo.memory, ..LimitsSpec::default() },
-        grants: Grants { env: [("GREETING".to_owned(), "hello".to_owned())].into() },
+        grants: Grants { env: [("GREETING".to_owned(), "hello".to_owned())].into(), ..Grants::default() },
         ..JobSpec::new(Reference { name, version: Version::Newest, entry: Entry::Main }, trigger)
     };
     client.add_job(&id, &spec, OnConflict::Keep)?;

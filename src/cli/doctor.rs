@@ -19,7 +19,7 @@ use super::Context;
 use super::error::{Exit, Result};
 use super::output::{Column, Table, size};
 use super::run::engine_settings;
-use super::serve::{sqlite_version, workers_config};
+use super::serve::{named_secrets_key, sqlite_version, workers_config};
 
 #[derive(Args)]
 pub struct DoctorArgs {}
@@ -60,6 +60,7 @@ pub fn run(_: &DoctorArgs, context: &Context) -> Result {
     let mut checks = vec![kernel(), cores(config), memory(config), seccomp(), landlock()];
     checks.extend(layers(config)?);
     checks.extend([pagemap_scan(), max_map_count(config), sqlite(), time_zones()]);
+    checks.push(secrets_key(config));
     checks.extend(data_directory(&config.store.data));
     let verdict = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
     let diagnosis = Diagnosis { verdict, confinement: config.executor.confinement, checks };
@@ -223,6 +224,19 @@ fn time_zones() -> Check {
     match jiff::tz::TimeZone::get("Europe/Stockholm") {
         Ok(_) => ok("time-zones", "found"),
         Err(error) => ok("time-zones", "none").problem(error.to_string()),
+    }
+}
+
+/// Where the key of the secrets comes from, and whether it is one.
+fn secrets_key(config: &Config) -> Check {
+    let found = match &config.secrets {
+        secrets if !secrets.key.expose().is_empty() => "from the configuration".to_owned(),
+        secrets if !secrets.key_file.as_os_str().is_empty() => secrets.key_file.display().to_string(),
+        _ => "in the data directory".to_owned(),
+    };
+    match named_secrets_key(config) {
+        Ok(_) => ok("secrets-key", found),
+        Err(error) => ok("secrets-key", found).problem(error.message),
     }
 }
 

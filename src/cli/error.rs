@@ -115,6 +115,7 @@ impl From<IdError> for CliError {
     fn from(e: IdError) -> Self {
         let hint = match &e {
             IdError::Name { typed, .. } => valid_name(typed).map(|name| format!("for example {name}")),
+            IdError::SecretName { .. } => Some("for example API_KEY".to_owned()),
             IdError::Digest { .. } | IdError::Key { .. } => None,
             IdError::Run { .. } => Some("see the ids of runs with: bellcage runs list".to_owned()),
         };

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::job::{Coalesce, JobId, JobSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout};
+use crate::job::{Coalesce, Grants, JobId, JobSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout};
 use crate::trigger::{Salt, TriggerSpec, parse_duration};
 use crate::wire::{self, AddJob, AddedJob, Applied, BulkVerb, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
 
@@ -111,6 +111,9 @@ pub struct AddArgs {
     /// An environment variable
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// A secret, as the environment variable of its name: see bellcage secret
+    #[arg(long = "secret", value_name = "NAME")]
+    secrets: Vec<String>,
     /// A label, to find it by
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -297,7 +300,7 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
         priority: priority.unwrap_or(0),
         paused: args.paused,
         limits: args.limits.spec()?,
-        grants: crate::job::Grants { env: pairs("--env", &args.env)? },
+        grants: Grants { env: pairs("--env", &args.env)?, secrets: args.secrets.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()? },
         labels: pairs("--label", &args.labels)?,
         ..default
     })

@@ -24,6 +24,7 @@ mod next;
 mod output;
 mod run;
 mod runs;
+mod secret;
 mod serve;
 mod simulate;
 mod suggest;
@@ -94,6 +95,9 @@ enum Command {
     /// Exclusion calendars, holidays and freeze windows: set, list, show, rm
     #[command(subcommand)]
     Calendar(calendar::CalendarCommand),
+    /// Secrets that jobs are granted as environment variables: set, list, rm
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Runs: list, show, logs, watch, cancel
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -190,6 +194,7 @@ fn dispatch(cli: Cli, out: Output) -> Result {
         Command::Component(command) => component::run(command, &context),
         Command::Job(command) => job::run(command, &context),
         Command::Calendar(command) => calendar::run(command, &context),
+        Command::Secret(command) => secret::run(command, &context),
         Command::Runs(command) => runs::run(command, &context),
         Command::Limits(command) => suggest::run(command, &context),
         Command::Trigger(args) => trigger::run(args, &context),

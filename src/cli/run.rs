@@ -152,6 +152,7 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         args: request.args,
         program: request.program,
         env: request.env,
+        secrets: Vec::new(),
         stdin: request.stdin,
         limits: request.limits,
         isolation: Isolation::Shared,

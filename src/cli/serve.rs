@@ -19,7 +19,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::config::{self, Config, ExecutorKind, FlagValue, LogFormat};
 use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig};
-use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError};
+use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError, SecretsKey};
 use crate::server::{self, ServeError, ServerConfig, Serving};
 use crate::store::StoreError;
 use crate::store::{Sqlite, SqliteOptions};
@@ -164,7 +164,7 @@ impl Server {
             compiler: Compiler::new(compiler_config(config)?, engine),
             executor: executor(config)?,
             clock: Arc::new(System),
-            options: options(config),
+            options: Options { secrets_key: Some(secrets_key(config, &data)?), ..options(config) },
         };
         let scheduler = Scheduler::start(parts).await?;
         let (close, closed) = oneshot::channel();
@@ -234,6 +234,41 @@ fn read_small(path: &Path) -> std::io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// The key that was given, else a file's: the one that was named, or the data directory's, made at the first start.
+fn secrets_key(config: &Config, data: &Path) -> Result<SecretsKey> {
+    if let Some(key) = named_secrets_key(config)? {
+        return Ok(key);
+    }
+    let path = data.join("secrets.key");
+    match read_small(&path) {
+        Ok(text) => SecretsKey::parse(&text).ok_or_else(|| bad_secrets_key(&path.display().to_string())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let key = SecretsKey::random().map_err(|e| CliError::file(Path::new("/dev/urandom"), &e))?;
+            write_private(&path, key.to_hex().as_bytes())?;
+            Ok(key)
+        }
+        Err(e) => Err(CliError::file(&path, &e).hint("it has the key of the secrets that were stored; put it back, or name another with secrets.key_file")),
+    }
+}
+
+/// The key that the configuration names. None where it is to be the data directory's.
+pub fn named_secrets_key(config: &Config) -> Result<Option<SecretsKey>> {
+    let config::Secrets { key, key_file } = &config.secrets;
+    if !key.expose().is_empty() {
+        return SecretsKey::parse(key.expose()).map(Some).ok_or_else(|| bad_secrets_key("secrets.key"));
+    }
+    if key_file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = read_small(key_file).map_err(|e| CliError::file(key_file, &e).hint("secrets.key_file names the file that has the key of the secrets"))?;
+    SecretsKey::parse(&text).map(Some).ok_or_else(|| bad_secrets_key(&key_file.display().to_string()))
+}
+
+fn bad_secrets_key(place: &str) -> CliError {
+    CliError::new(Exit::FAILED, "bad-secrets-key", format!("{place}: this is no key for secrets"))
+        .hint("32 bytes in hexadecimal digits or base64, such as: openssl rand -hex 32")
+}
+
 fn random_token() -> Result<String> {
     let mut bytes = [0; 24];
     let path = Path::new("/dev/urandom");
@@ -263,6 +298,7 @@ fn options(config: &Config) -> Options {
         exclusive_store: true,
         keep_for: config.store.keep_for,
         keep_runs_per_job: config.store.keep_runs_per_job,
+        secrets_key: None,
     }
 }
 

@@ -19,8 +19,8 @@ pub use events::Events;
 use crate::wire::{
     AddJob, AddedJob, Applied, Apply, Backfill, Backfilled, Bulk, BulkDone, Calendar, CalendarList, CalendarName, CancelRun, CancelRuns, CancelledRun,
     CancelledRuns, ComponentDetail, ComponentList, ComponentName, EventQuery, Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList,
-    JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushQuery, PushedComponent, RemovedCalendar, RemovedComponent, RemovedJob, ResumeJob, RunDetail,
-    RunId, RunList, RunLog, RunQuery, RunState, TriggerRun, TriggeredRun,
+    JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushQuery, PushedComponent, PutSecret, RemovedCalendar, RemovedComponent, RemovedJob,
+    RemovedSecret, ResumeJob, RunDetail, RunId, RunList, RunLog, RunQuery, RunState, Secret, SecretList, SecretName, SecretText, TriggerRun, TriggeredRun,
 };
 
 /// Where a server listens unless it is told otherwise.
@@ -177,6 +177,20 @@ impl Client {
 
     pub fn remove_calendar(&self, name: &CalendarName) -> Result<RemovedCalendar, ClientError> {
         self.json(Call::new(Method::DELETE, format!("/api/v1/calendars/{name}")))
+    }
+
+    // Secrets.
+
+    pub fn put_secret(&self, name: &SecretName, value: SecretText) -> Result<Secret, ClientError> {
+        self.json(Call::new(Method::PUT, format!("/api/v1/secrets/{name}")).json(&encode(&PutSecret { value })))
+    }
+
+    pub fn secrets(&self, page: &Page) -> Result<SecretList, ClientError> {
+        self.json(Call::new(Method::GET, "/api/v1/secrets").query(page.query()))
+    }
+
+    pub fn remove_secret(&self, name: &SecretName) -> Result<RemovedSecret, ClientError> {
+        self.json(Call::new(Method::DELETE, format!("/api/v1/secrets/{name}")))
     }
 
     // Jobs.

@@ -41,6 +41,7 @@ impl Guest {
         let stderr = Output::new(EndsSink::new(limits.logs));
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
+        let secrets: Vec<_> = request.secrets.iter().map(|(name, value)| (name, value.expose())).collect();
         // Everything else a WasiCtx starts without: directories, stdin, environment, arguments.
         let mut wasi = WasiCtx::builder();
         match request.entry {
@@ -52,6 +53,7 @@ impl Guest {
             .arg(&request.program)
             .args(args)
             .envs(&request.env)
+            .envs(&secrets)
             .max_random_size(limits.random)
             .allow_tcp(false)
             .allow_udp(false)

@@ -34,7 +34,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
-use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progress, Receipt, RetryAdvice, RunError, RunId, RunResult};
+use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progress, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
@@ -66,6 +66,9 @@ pub struct AttemptRequest {
     /// The program's name as a command sees it (`argv[0]`).
     pub program: String,
     pub env: Vec<(String, String)>,
+    /// Variables beside `env` whose values nobody else is shown.
+    #[serde(default)]
+    pub secrets: Vec<(String, SecretText)>,
     pub stdin: Vec<u8>,
     pub limits: Limits,
     #[serde(default)]

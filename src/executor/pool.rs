@@ -173,6 +173,7 @@ mod tests {
             args: serde_json::Value::Null,
             program: program.to_owned(),
             env: Vec::new(),
+            secrets: Vec::new(),
             stdin: Vec::new(),
             limits: Limits::default(),
             isolation: Isolation::default(),

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::SecretName;
+
 /// Every kind of grant that a job can be given; a kind this version cannot enforce is not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,6 +14,9 @@ pub struct Grants {
     /// Environment variables, name to value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets, each as the environment variable of its name. At most 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretName>,
 }
 
 /// A kind of grant, as far as a component can ask for it: by importing what would use it.
@@ -58,7 +63,10 @@ impl fmt::Display for GrantKind {
 }
 
 impl Grants {
+    /// Secrets that one job may be granted.
+    pub const SECRETS_MAX: usize = 100;
+
     pub fn is_empty(&self) -> bool {
-        self.env.is_empty()
+        *self == Self::default()
     }
 }

@@ -12,6 +12,8 @@ pub enum IdError {
     Name { what: &'static str, typed: String },
     #[error("{typed:?} is not a key: use 1 to 200 bytes of text without control characters")]
     Key { typed: String },
+    #[error("secret name {typed:?} is not valid: use 1 to 100 of A-Z, a-z, 0-9 and '_', not beginning with a digit")]
+    SecretName { typed: String },
     #[error("{typed:?} is not a digest: expected sha256: and 64 hexadecimal digits")]
     Digest { typed: String },
     #[error("{typed:?} is not a run id: expected a UUID such as 01932f6c-7d1e-7cc3-a1f0-5b8e6c1d2e3f")]

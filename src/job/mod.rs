@@ -15,6 +15,7 @@ mod policy;
 mod receipt;
 mod reference;
 mod run;
+mod secret;
 mod spec;
 mod stdio;
 
@@ -27,5 +28,6 @@ pub use policy::{Backoff, Coalesce, Isolation, Overlap, RateLimit, Retry, RetryA
 pub use receipt::Receipt;
 pub use reference::{Entry, Reference, ReferenceError, Version};
 pub use run::{Attempt, AttemptLog, Cause, Progress, Run, RunResult, RunState, SkipReason, Skipped};
+pub use secret::{SecretName, SecretText};
 pub use spec::{Job, JobSpec, JobState, Pause, SpecError};
 pub use stdio::{Stdin, Stdout};

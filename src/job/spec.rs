@@ -87,6 +87,8 @@ pub enum SpecError {
     Nul { what: String },
     #[error("environment variable name {typed:?} is not valid: it must not be empty and must not contain '='")]
     EnvName { typed: String },
+    #[error("the variable {name} is granted twice: grants.secrets and grants.env, or grants.secrets again, have it")]
+    TwiceGranted { name: String },
     #[error("{what} takes {size} bytes, above the most that is allowed, {cap}")]
     TooLarge { what: &'static str, size: usize, cap: usize },
     #[error("rate_limit.per = {per} is not between 1s and 366 days")]
@@ -196,7 +198,15 @@ impl JobSpec {
                 return Err(SpecError::TooLarge { what, size, cap: ARGS_BYTES });
             }
         }
-        for (name, value) in &self.grants.env {
+        let Grants { env, secrets, .. } = &self.grants;
+        if secrets.len() > Grants::SECRETS_MAX {
+            return Err(SpecError::TooMany { field: "grants.secrets", asked: secrets.len() as u64, cap: Grants::SECRETS_MAX as u64 });
+        }
+        let twice = secrets.iter().enumerate().find(|(at, name)| env.contains_key(name.as_str()) || secrets[..*at].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(SpecError::TwiceGranted { name: name.to_string() });
+        }
+        for (name, value) in env {
             if name.is_empty() || name.contains('=') {
                 return Err(SpecError::EnvName { typed: name.clone() });
             }

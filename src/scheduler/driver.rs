@@ -159,6 +159,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
     let refuse = |error: super::SchedulerError| RunError { code: error.code().to_owned(), message: error.to_string(), ..RunError::default() };
     let limits = spec.limits.resolve(&inner.options.limits, &inner.options.limit_caps).map_err(|e| refuse(e.into()))?;
     let component = inner.artefact(&run.job.tenant, &run.component).await.map_err(refuse)?;
+    let secrets = inner.open_secrets(&run.job.tenant, &spec.grants.secrets).await.map_err(refuse)?;
     Ok(AttemptRequest {
         run: run.id,
         attempt: run.attempt,
@@ -168,6 +169,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
         args: run.args.clone().unwrap_or_else(|| spec.args.clone()),
         program: run.component.name.to_string(),
         env: spec.grants.env.clone().into_iter().collect(),
+        secrets,
         stdin: spec.stdin.as_ref().map(|stdin| stdin.0.clone()).unwrap_or_default(),
         limits,
         isolation: spec.isolation,

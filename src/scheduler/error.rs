@@ -2,7 +2,7 @@
 
 use super::BrokenJob;
 use crate::component::{ArgError, ComponentError, EntryError};
-use crate::job::{ComponentName, GrantKind, IdError, JobId, LimitError, ReferenceError, SpecError, Version};
+use crate::job::{ComponentName, GrantKind, IdError, JobId, LimitError, ReferenceError, SecretName, SpecError, Version};
 use crate::store::StoreError;
 use crate::trigger::TriggerError;
 
@@ -35,6 +35,8 @@ pub enum SchedulerError {
     Id(#[from] IdError),
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("component {:?} is not uploaded", .0.as_str())]
     ComponentNotUploaded(ComponentName),
     #[error("component {:?} has no version {}", .name.as_str(), version_text(.version))]
@@ -71,6 +73,59 @@ pub enum SchedulerError {
     TooManyUpstream { job: JobId, cap: usize },
     #[error("the scheduler is shutting down")]
     ShuttingDown,
+}
+
+/// What is wrong with a secret. Never says its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    #[error("this server has no key for secrets")]
+    NoKey,
+    #[error("there is no secret {:?}", .name.as_str())]
+    Missing { name: SecretName },
+    #[error("the value of secret {:?} {why}", .name.as_str())]
+    Value { name: SecretName, why: String },
+    #[error("there are {cap} secrets already, the most that are kept")]
+    TooMany { cap: u64 },
+    #[error("secret {:?} was stored under another key than this server has", .name.as_str())]
+    OtherKey { name: SecretName },
+    #[error("what is stored of secret {:?} is damaged", .name.as_str())]
+    Damaged { name: SecretName },
+}
+
+impl SecretError {
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoKey => "no-secrets-key",
+            Self::Missing { .. } => "no-such-secret",
+            Self::Value { .. } => "bad-secret",
+            Self::TooMany { .. } => "too-many-secrets",
+            Self::OtherKey { .. } => "secrets-key-differs",
+            Self::Damaged { .. } => "secret-damaged",
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Value { .. } => ErrorKind::Invalid,
+            Self::TooMany { .. } => ErrorKind::Conflict,
+            Self::NoKey => ErrorKind::Unavailable,
+            Self::OtherKey { .. } | Self::Damaged { .. } => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { name } => Some(format!("store it first: bellcage secret set {name} (the value is read from standard input)")),
+            Self::NoKey => Some("give it one: secrets.key_file, or BELLCAGE_SECRETS_KEY".to_owned()),
+            Self::TooMany { .. } => Some("remove one: bellcage secret rm NAME".to_owned()),
+            Self::OtherKey { name } | Self::Damaged { name } => {
+                Some(format!("start the server with the key that it was stored under, or store it again: bellcage secret set {name}"))
+            }
+            Self::Value { .. } => Some("a value is 1 byte to 64 KiB of text; what is no text can be encoded".to_owned()),
+        }
+    }
 }
 
 /// A message names so many.
@@ -112,6 +167,7 @@ impl SchedulerError {
             },
             Self::ComponentNotUploaded(_) | Self::NoSuchVersion { .. } => ErrorKind::NotFound,
             Self::BreaksJobs { .. } | Self::AsksForMore { .. } => ErrorKind::Conflict,
+            Self::Secret(e) => e.kind(),
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::Component(e) if e.is_ours() => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -137,6 +193,7 @@ impl SchedulerError {
                 StoreError::Backend(_) => "store-failed",
             },
             Self::Component(e) => e.code(),
+            Self::Secret(e) => e.code(),
             Self::Trigger(e) => e.code,
             Self::Spec(_) => "bad-job",
             Self::Limit(_) => "bad-limit",
@@ -174,6 +231,7 @@ impl SchedulerError {
             Self::Store(StoreError::InUse { .. }) => Some("remove these jobs first: bellcage job rm JOB".to_owned()),
             Self::Store(StoreError::Cursor { .. }) => Some("leave the cursor out to begin at the first page".to_owned()),
             Self::Component(e) => e.hint(),
+            Self::Secret(e) => e.hint(),
             Self::Trigger(e) => e.hint.clone(),
             Self::ComponentNotUploaded(name) => Some(format!("bellcage component push {name}.wasm")),
             Self::NoSuchVersion { name, .. } => Some(format!("see its versions: bellcage component show {name}")),
@@ -184,6 +242,7 @@ impl SchedulerError {
                 Some("where that is as it should be, push it with --approve-grants; jobs get nothing but what they were granted".to_owned())
             }
             Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
+            Self::Spec(SpecError::TwiceGranted { .. }) => Some("keep one of them".to_owned()),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
             Self::BackfillPeriod { .. } => Some("let it begin before it ends, and end before now".to_owned()),
             Self::BackfillTooLarge { .. } => Some("take a shorter period, or raise the limit".to_owned()),

@@ -13,6 +13,8 @@ mod events;
 mod follow;
 mod jobs;
 mod runs;
+mod seal;
+mod secrets;
 pub mod simulate;
 mod steps;
 
@@ -34,8 +36,10 @@ use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
 pub use backfill::{BackfillRequest, Backfilled, CancelledRuns};
-pub use error::{ErrorKind, SchedulerError};
+pub use error::{ErrorKind, SchedulerError, SecretError};
 pub use events::{Event, EventKind, Events};
+pub use seal::SecretsKey;
+pub use secrets::{SECRETS_MAX, SecretInfo};
 
 use jobs::compile;
 
@@ -70,6 +74,8 @@ pub struct Options {
     pub keep_for: SignedDuration,
     /// …and at most so many runs per job.
     pub keep_runs_per_job: u64,
+    /// What secrets are sealed under; without one there are none.
+    pub secrets_key: Option<SecretsKey>,
 }
 
 impl Default for Options {
@@ -97,6 +103,7 @@ impl Default for Options {
             exclusive_store: true,
             keep_for: SignedDuration::from_hours(24 * 30),
             keep_runs_per_job: 10_000,
+            secrets_key: None,
         }
     }
 }
@@ -291,6 +298,7 @@ impl Scheduler {
             in_flight: Mutex::default(),
             following: tokio::sync::Mutex::default(),
         });
+        inner.look_at_secrets().await?;
         tokio::spawn(driver::drive(inner.clone()));
         Ok(Self { inner })
     }

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, Cause, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, SkipReason, Skipped, UpstreamEnd, Version};
+use crate::job::{
+    Attempt, CalendarName, Cause, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, SecretName, SkipReason, Skipped, UpstreamEnd, Version,
+};
 
 use super::{Settled, StoreError};
 
@@ -183,6 +185,10 @@ fn detail_kind(skip: &Skipped) -> Option<&str> {
 
 pub(super) fn no_calendar(name: &CalendarName) -> StoreError {
     StoreError::NotFound { what: format!("calendar {:?}", name.as_str()) }
+}
+
+pub(super) fn no_secret(name: &SecretName) -> StoreError {
+    StoreError::NotFound { what: format!("secret {:?}", name.as_str()) }
 }
 
 pub(super) fn no_component(name: &ComponentName, version: Version) -> StoreError {

@@ -24,7 +24,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::job::{
-    Attempt, CalendarName, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, Skipped, TenantId, UpstreamEnd, Version,
+    Attempt, CalendarName, ComponentName, Digest, Job, JobKey, JobState, Outcome, Pause, Run, RunError, RunId, SecretName, Skipped, TenantId, UpstreamEnd,
+    Version,
 };
 use crate::trigger::Exclusions;
 
@@ -63,6 +64,15 @@ pub struct Calendar {
     pub tenant: TenantId,
     pub name: CalendarName,
     pub exclusions: Exclusions,
+    pub updated_at: Timestamp,
+}
+
+/// A secret as it is kept: sealed by who can open it, which the store cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub tenant: TenantId,
+    pub name: SecretName,
+    pub sealed: Vec<u8>,
     pub updated_at: Timestamp,
 }
 
@@ -246,6 +256,17 @@ pub trait Store: Send + Sync + 'static {
     async fn calendars(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Calendar>, StoreError>;
     /// `CalendarInUse` where jobs refer to it.
     async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError>;
+
+    // Secrets.
+
+    /// Adds a secret, or puts it in the place of the one of its name. False where its tenant has `max` others: then nothing was stored.
+    async fn put_secret(&self, secret: Secret, max: u64) -> Result<bool, StoreError>;
+    /// `NotFound` where there is none of this name.
+    async fn secret(&self, tenant: &TenantId, name: &SecretName) -> Result<Secret, StoreError>;
+    /// By name; the cursor is a name.
+    async fn secrets(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Secret>, StoreError>;
+    /// Removes a secret, whoever refers to it.
+    async fn remove_secret(&self, tenant: &TenantId, name: &SecretName) -> Result<(), StoreError>;
 
     // Jobs.
 

@@ -13,6 +13,7 @@ mod event;
 mod job;
 mod problem;
 mod run;
+mod secret;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +31,11 @@ pub use run::{
     RunLog, RunQuery, TriggerRun, TriggeredRun,
 };
 
+pub use secret::{PutSecret, RemovedSecret, Secret, SecretList};
+
 pub use crate::job::{
     CalendarName, Cause, ComponentName, Digest, GrantKind, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey, RunState,
-    SkipReason, TenantId, UpstreamEnd,
+    SecretName, SecretText, SkipReason, TenantId, UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_end, parse_instant};
 

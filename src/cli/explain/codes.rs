@@ -105,6 +105,25 @@ pub const CODES: &[Code] = &[
         "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
         "change these jobs first, or push the version with --force: they are then refused as they fire",
     ),
+    code("no-such-secret", "a secret that a job is to have does not exist", "store it with bellcage secret set NAME, or take it out of the job's grants"),
+    code(
+        "bad-secret",
+        "the value of a secret is empty, longer than 64 KiB, or has a NUL character in it",
+        "give it another value; bytes that are no text can be encoded",
+    ),
+    code("too-many-secrets", "there are as many secrets as are kept", "remove one with bellcage secret rm NAME"),
+    code("no-secrets-key", "the server has no key for secrets", "name one with secrets.key_file or BELLCAGE_SECRETS_KEY and start it again"),
+    code(
+        "bad-secrets-key",
+        "what is configured as the key of the secrets is none",
+        "a key is 32 bytes in hexadecimal digits or base64, such as openssl rand -hex 32 prints",
+    ),
+    code(
+        "secrets-key-differs",
+        "a secret was stored under another key than the server has now",
+        "start the server with that key, or store the secret again with bellcage secret set NAME",
+    ),
+    code("secret-damaged", "what is stored of a secret was changed or cut off", "store it again with bellcage secret set NAME, and look after the disk"),
     code(
         "calendar-in-use",
         "the exclusion calendar cannot be removed while jobs refer to it",

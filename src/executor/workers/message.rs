@@ -29,7 +29,7 @@ use crate::component::Artefact;
 use crate::executor::confine::Missing;
 use crate::executor::sandbox::{Asked, receipt};
 use crate::executor::{AttemptReport, AttemptRequest};
-use crate::job::{AttemptLog, Digest, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult};
+use crate::job::{AttemptLog, Digest, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
 /// Names an attempt between the supervisor and its workers; never used twice.
 pub(super) type Number = u64;
@@ -117,6 +117,7 @@ pub(super) struct Order<'a> {
     args: Cow<'a, str>,
     program: Cow<'a, str>,
     env: Cow<'a, [(String, String)]>,
+    secrets: Cow<'a, [(String, SecretText)]>,
     #[serde(with = "raw", borrow)]
     stdin: Cow<'a, [u8]>,
     limits: Bounds,
@@ -173,7 +174,7 @@ enum ToldResult {
 impl<'a> Order<'a> {
     pub fn new(attempt: Number, component: u32, request: &'a AttemptRequest) -> Self {
         // In full, so that a new field has to be thought of here.
-        let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, stdin, limits, .. } = request;
+        let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, secrets, stdin, limits, .. } = request;
         let AttemptRequest { isolation: _, scheduled_at, scheduled_local, checkpoint, due_at: _, .. } = request;
         Self {
             attempt,
@@ -188,6 +189,7 @@ impl<'a> Order<'a> {
             args: if args.is_null() { Cow::Borrowed("") } else { Cow::Owned(args.to_string()) },
             program: Cow::Borrowed(program),
             env: Cow::Borrowed(env),
+            secrets: Cow::Borrowed(secrets),
             stdin: Cow::Borrowed(stdin),
             limits: Bounds::of(limits),
             scheduled_at: nanos(*scheduled_at),
@@ -198,7 +200,23 @@ impl<'a> Order<'a> {
 
     /// The request in the worker. Its artefact is a number here, and lateness is not its business.
     pub fn into_request(self) -> AttemptRequest {
-        let Self { attempt: _, component: _, run, number, job, function, args, program, env, stdin, limits, scheduled_at, scheduled_local, checkpoint } = self;
+        let Self {
+            attempt: _,
+            component: _,
+            run,
+            number,
+            job,
+            function,
+            args,
+            program,
+            env,
+            secrets,
+            stdin,
+            limits,
+            scheduled_at,
+            scheduled_local,
+            checkpoint,
+        } = self;
         AttemptRequest {
             run: RunId(uuid::Uuid::from_u128(run)),
             attempt: number,
@@ -208,6 +226,7 @@ impl<'a> Order<'a> {
             args: if args.is_empty() { serde_json::Value::Null } else { serde_json::from_str(&args).unwrap_or_default() },
             program: program.into_owned(),
             env: env.into_owned(),
+            secrets: secrets.into_owned(),
             stdin: stdin.into_owned(),
             limits: limits.into_limits(),
             isolation: Isolation::default(),
@@ -334,6 +353,7 @@ mod tests {
             args: serde_json::json!({ "day": "ü", "limit": 10 }),
             program: "guest".to_owned(),
             env: vec![("MODE".to_owned(), "prod".to_owned())],
+            secrets: vec![("API_KEY".to_owned(), SecretText::new("hush".to_owned()))],
             stdin: vec![0, 255, 10],
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
             isolation: Isolation::default(),

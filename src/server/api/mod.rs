@@ -7,6 +7,7 @@ pub(super) mod events;
 pub(super) mod health;
 pub(super) mod jobs;
 pub(super) mod runs;
+pub(super) mod secrets;
 
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, HeaderName};

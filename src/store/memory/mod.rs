@@ -11,6 +11,7 @@ mod firing;
 mod history;
 mod jobs;
 mod runs;
+mod secrets;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +20,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::job::{Attempt, CalendarName, Cause, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, Skipped, TenantId, UpstreamEnd, Version};
+use crate::job::{Attempt, CalendarName, Cause, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, SecretName, Skipped, TenantId, UpstreamEnd, Version};
 
 use super::{
     AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page,
-    PageRequest, Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError, apply, starts::Starts,
+    PageRequest, Pushed, Renewed, Retention, RunFilter, Secret, Store, StoreCounts, StoreError, apply, starts::Starts,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -39,6 +40,7 @@ struct State {
     components: BTreeMap<(TenantId, ComponentName), components::Component>,
     bytes: BTreeMap<Digest, Vec<u8>>,
     calendars: BTreeMap<(TenantId, CalendarName), Calendar>,
+    secrets: BTreeMap<(TenantId, SecretName), Secret>,
     jobs: BTreeMap<JobKey, StoredJob>,
     /// Jobs that have a `wake_at`, soonest first.
     due: BTreeSet<(Timestamp, JobKey)>,
@@ -264,6 +266,22 @@ impl Store for Memory {
 
     async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError> {
         self.state().remove_calendar(tenant, name)
+    }
+
+    async fn put_secret(&self, secret: Secret, max: u64) -> Result<bool, StoreError> {
+        Ok(self.state().put_secret(secret, max))
+    }
+
+    async fn secret(&self, tenant: &TenantId, name: &SecretName) -> Result<Secret, StoreError> {
+        self.state().secret(tenant, name)
+    }
+
+    async fn secrets(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Secret>, StoreError> {
+        self.state().secrets(tenant, &page)
+    }
+
+    async fn remove_secret(&self, tenant: &TenantId, name: &SecretName) -> Result<(), StoreError> {
+        self.state().remove_secret(tenant, name)
     }
 
     async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError> {

@@ -22,6 +22,7 @@ mod rate;
 mod reader;
 mod rows;
 mod runs;
+mod secrets;
 mod writer;
 
 use std::fs::File;
@@ -38,9 +39,9 @@ use self::reader::Read;
 use self::writer::{Db, Done, Request, Write, Writer};
 use super::{
     AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, LeasedJob, OnConflict, Owner, Page,
-    PageRequest, Pushed, Renewed, Retention, RunFilter, Store, StoreCounts, StoreError,
+    PageRequest, Pushed, Renewed, Retention, RunFilter, Secret, Store, StoreCounts, StoreError,
 };
-use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, Skipped, TenantId, UpstreamEnd, Version};
+use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, SecretName, Skipped, TenantId, UpstreamEnd, Version};
 
 /// Bounds of a SQLite store.
 #[derive(Clone, Debug)]
@@ -218,6 +219,25 @@ impl Store for Sqlite {
     async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError> {
         let (tenant, name) = (tenant.clone(), name.clone());
         self.write(move |w| w.remove_calendar(&tenant, &name)).await
+    }
+
+    async fn put_secret(&self, secret: Secret, max: u64) -> Result<bool, StoreError> {
+        self.write(move |w| w.put_secret(&secret, max)).await
+    }
+
+    async fn secret(&self, tenant: &TenantId, name: &SecretName) -> Result<Secret, StoreError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.read(move |db| db.secret(&tenant, &name)).await
+    }
+
+    async fn secrets(&self, tenant: &TenantId, page: PageRequest) -> Result<Page<Secret>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |db| db.secrets(&tenant, &page)).await
+    }
+
+    async fn remove_secret(&self, tenant: &TenantId, name: &SecretName) -> Result<(), StoreError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.write(move |w| w.remove_secret(&tenant, &name)).await
     }
 
     async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError> {

@@ -11,6 +11,7 @@ mod health;
 mod http;
 mod jobs;
 mod runs;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
-use bellcage::scheduler::{Options, Parts, Scheduler};
+use bellcage::scheduler::{Options, Parts, Scheduler, SecretsKey};
 use bellcage::server::{ServerConfig, Serving, serve};
 use bellcage::store::Memory;
 use jiff::Timestamp;
@@ -71,7 +72,7 @@ impl Server {
             compiler: Compiler::new(CompilerConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage"))), settings.clone()),
             cache: Cache::open(&cache, &settings).unwrap(),
             clock: Arc::new(clock.clone()),
-            options: Options::default(),
+            options: Options { secrets_key: SecretsKey::parse(&"5e".repeat(32)), ..Options::default() },
         };
         let (stop, stopped) = oneshot::channel();
         let (scheduler, serving) = runtime.block_on(async {

@@ -84,7 +84,11 @@ fn a_version_that_asks_for_more_needs_approval() {
     place.write("quiet.wasm", wat::parse_str(quiet).unwrap());
     place.bellcage(&["component", "push", "quiet.wasm", "--name", "greeter"]).ok();
     let push = ["component", "push", HELLO, "--name", "greeter"];
-    place.bellcage(&push).refused(4, "this version of component \"greeter\" asks for more than version 1 did: env, dirs", "push it with --approve-grants");
+    place.bellcage(&push).refused(
+        4,
+        "this version of component \"greeter\" asks for more than version 1 did: env, dirs",
+        "where that is as it should be, push it with --approve-grants",
+    );
     let approved = place.bellcage(&[&push[..], &["--approve-grants"]].concat());
     assert!(approved.stderr.contains("note: it asks for more than the version before: env, dirs"), "{approved:?}");
     let shown = place.bellcage(&["component", "show", "greeter"]).ok();

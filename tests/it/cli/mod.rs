@@ -13,4 +13,5 @@ mod limits;
 mod new;
 mod next;
 mod run;
+mod secret;
 mod table_of_codes;

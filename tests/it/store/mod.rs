@@ -10,6 +10,7 @@ mod firing;
 mod history;
 mod jobs;
 mod runs;
+mod secrets;
 mod sqlite;
 
 use bellcage::job::{

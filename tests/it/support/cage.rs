@@ -69,6 +69,7 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
         args: serde_json::Value::Null,
         program: "guest".to_owned(),
         env: Vec::new(),
+        secrets: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
         isolation: Isolation::default(),

@@ -1,0 +1,35 @@
+//! Secrets over the wire: values go to the server and never come back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{SecretName, SecretText};
+
+/// `PUT /api/v1/secrets/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutSecret {
+    /// 1 byte to 64 KiB of text.
+    pub value: SecretText,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    pub name: SecretName,
+    pub updated_at: Timestamp,
+    /// False where it was stored under another key than the server has, so that no run can be given it.
+    pub readable: bool,
+}
+
+/// By name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretList {
+    pub secrets: Vec<Secret>,
+    pub next: Option<String>,
+}
+
+/// What became of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedSecret {
+    pub removed: SecretName,
+}
