@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Workers, WorkersConfig};
 use bellcage::job::{Entry, Isolation, Limits, Outcome, RunId};
 use tokio::task::JoinSet;
 
@@ -72,6 +72,7 @@ async fn request() -> AttemptRequest {
         secrets: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
+        reach: Reach::default(),
         isolation: Isolation::Shared,
         scheduled_at: jiff::Timestamp::UNIX_EPOCH,
         due_at: None,

@@ -16,6 +16,7 @@ use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::executor::{Pool, PoolConfig};
 use bellcage::job::{JobKey, JobSpec, TenantId};
+use bellcage::outside::{World, WorldConfig};
 use bellcage::scheduler::{Accept, EventKind, OnConflict, Options, Parts, Scheduler};
 use bellcage::store::Memory;
 use serde_json::json;
@@ -37,9 +38,12 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("bellcage-embedded-{}", std::process::id()));
     let engine = EngineSettings::default();
+    let store = Arc::new(Memory::default());
+    // What jobs with a grant may reach outside of their sandbox; with `Pool::start` there is nothing.
+    let world = World::of_store(store.clone(), WorldConfig::default());
     let scheduler = Scheduler::start(Parts {
-        store: Arc::new(Memory::default()),
-        executor: Arc::new(Pool::start(PoolConfig { engine: engine.clone(), ..PoolConfig::default() })?),
+        store,
+        executor: Arc::new(Pool::start_with(PoolConfig { engine: engine.clone(), ..PoolConfig::default() }, Arc::new(world))?),
         compiler: Compiler::new(CompilerConfig::new(std::env::current_exe()?), engine.clone()),
         cache: Cache::open(&folder, &engine)?,
         clock: Arc::new(System),

@@ -36,6 +36,7 @@ pub struct Config {
     pub limits: Limits,
     /// The most that a job may ask for.
     pub limit_caps: Limits,
+    pub key_value: KeyValue,
     pub compile: Compile,
     pub secrets: Secrets,
     pub shutdown: Shutdown,
@@ -95,6 +96,17 @@ pub enum ExecutorKind {
     Workers,
     /// Threads of the server.
     Pool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyValue {
+    /// Of a job whose grant does not say.
+    #[serde(with = "bytes")]
+    pub quota: u64,
+    #[serde(with = "bytes")]
+    pub quota_cap: u64,
+    pub keys: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -377,6 +389,9 @@ impl Config {
             "scheduler.batch_max" => self.scheduler.batch_max == 0,
             "executor.slots" => self.executor.slots == 0,
             "executor.recycle_after" => self.executor.recycle_after == 0,
+            "key_value.quota" => self.key_value.quota == 0,
+            "key_value.quota_cap" => self.key_value.quota_cap == 0,
+            "key_value.keys" => self.key_value.keys == 0,
             "compile.memory" => self.compile.memory == 0,
             "compile.cpu" => self.compile.cpu.is_zero(),
             "compile.wall" => self.compile.wall.is_zero(),
@@ -465,6 +480,7 @@ mod tests {
     use super::*;
     use crate::component::compile::CompilerConfig;
     use crate::executor::{PoolConfig, WorkersConfig};
+    use crate::outside::WorldConfig;
     use crate::scheduler::Options;
 
     fn file(text: &str) -> Result<Loaded, ConfigError> {
@@ -480,6 +496,8 @@ mod tests {
         assert_eq!(config.limits, options.limits);
         assert_eq!(config.limit_caps, options.limit_caps);
         assert_eq!(config.scheduler, Scheduler { lease: options.lease, batch_max: options.batch_max, every_min: options.every_min });
+        let KeyValue { quota, quota_cap, keys } = config.key_value;
+        assert_eq!((quota, quota_cap, keys), (options.kv_quota, options.kv_quota_cap, WorldConfig::default().kv_keys));
         assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
         assert_eq!(config.executor.slots, PoolConfig::default().slots);
         let workers = WorkersConfig::new(PathBuf::new());

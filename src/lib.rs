@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 pub mod executor;
 pub mod job;
+pub mod outside;
 pub mod plan;
 pub mod scheduler;
 pub mod server;

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
-use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool};
+use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, Reach};
 use crate::job::{Entry, Isolation, Limits, Outcome, RunId};
 
 use super::{BenchError, Goal, Guest, Row};
@@ -61,6 +61,7 @@ fn request(guest: &Guest) -> AttemptRequest {
         secrets: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
+        reach: Reach::default(),
         scheduled_at: Timestamp::UNIX_EPOCH,
         scheduled_local: None,
         checkpoint: None,

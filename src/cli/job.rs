@@ -13,6 +13,7 @@ use crate::wire::{self, AddJob, AddedJob, Applied, BulkVerb, JobQuery, JobStatus
 
 use super::component::{PageFlags, hint_more};
 use super::error::{CliError, Exit, Result};
+use super::grants::GrantFlags;
 use super::limits::{LimitFlags, pairs, read_input};
 use super::next::{TriggerFlags, instants, list as list_fires};
 use super::output::{Column, Table, fields, patience};
@@ -108,9 +109,8 @@ pub struct AddArgs {
     /// What a command prints: text, or one JSON document [default: text]
     #[arg(long, value_enum, value_name = "FORM")]
     stdout: Option<StdoutFlag>,
-    /// An environment variable
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
+    #[command(flatten)]
+    grants: GrantFlags,
     /// A secret, as the environment variable of its name: see bellcage secret
     #[arg(long = "secret", value_name = "NAME")]
     secrets: Vec<String>,
@@ -300,7 +300,7 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
         priority: priority.unwrap_or(0),
         paused: args.paused,
         limits: args.limits.spec()?,
-        grants: Grants { env: pairs("--env", &args.env)?, secrets: args.secrets.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()? },
+        grants: Grants { secrets: args.secrets.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()?, ..args.grants.grants()? },
         labels: pairs("--label", &args.labels)?,
         ..default
     })

@@ -17,6 +17,7 @@ mod dev;
 mod doctor;
 mod error;
 mod explain;
+mod grants;
 mod job;
 mod limits;
 mod new;

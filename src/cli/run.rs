@@ -16,12 +16,14 @@ use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
 use crate::component::{EngineSettings, EntryError};
 use crate::config::{self, Config};
-use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig};
-use crate::job::{Entry, Isolation, JobSpec, Outcome, RunId, RunResult, SpecError, Stdout};
+use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Space};
+use crate::job::{Entry, GrantError, Grants, Isolation, JobKey, JobSpec, Outcome, RunId, RunResult, SpecError, Stdout, TenantId};
+use crate::outside::{World, WorldConfig};
 
 use super::error::{CliError, Exit, Result};
+use super::grants::GrantFlags;
 use super::job::{StdoutFlag, arguments};
-use super::limits::{LimitFlags, pairs, read_input};
+use super::limits::{LimitFlags, read_input};
 use super::output::{Output, PATIENCE, escape};
 use super::runs::receipt_text;
 use super::{Context, demo};
@@ -39,9 +41,8 @@ pub struct RunArgs {
     /// The function's arguments in JSON: an object by name, or a list by position
     #[arg(long, value_name = "JSON", requires = "entry")]
     args: Option<String>,
-    /// An environment variable; the guest sees no other
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
+    #[command(flatten)]
+    grants: GrantFlags,
     /// What the guest reads on standard input: a file, or - for this command's own
     #[arg(long, value_name = "FILE")]
     stdin: Option<String>,
@@ -75,7 +76,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
         program,
         entry,
         args: arguments(args.args.as_deref(), &guest_args)?.unwrap_or_default(),
-        env: pairs("--env", &args.env)?.into_iter().collect(),
+        grants: args.grants.grants()?,
         stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.unwrap_or_default(),
         limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
     };
@@ -93,7 +94,7 @@ struct Request {
     program: String,
     entry: Entry,
     args: Value,
-    env: Vec<(String, String)>,
+    grants: Grants,
     stdin: Vec<u8>,
     limits: crate::job::Limits,
 }
@@ -140,7 +141,8 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
     if let Some(signature) = &entry.types {
         signature.check(&request.args).map_err(|e| CliError::new(Exit::USAGE, "bad-args", e.to_string()).hint(format!("it takes {}", entry.signature)))?;
     }
-    let pool = Pool::start(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() })?;
+    let reach = reach(&request.grants, config)?;
+    let pool = Pool::start_with(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() }, Arc::new(World::passing(world_config(config))))?;
     let run = RunId(uuid::Uuid::now_v7());
     let pool = Arc::new(pool);
     let request = AttemptRequest {
@@ -151,10 +153,11 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         entry: request.entry,
         args: request.args,
         program: request.program,
-        env: request.env,
+        env: request.grants.env.into_iter().collect(),
         secrets: Vec::new(),
         stdin: request.stdin,
         limits: request.limits,
+        reach,
         isolation: Isolation::Shared,
         scheduled_at: System.now(),
         scheduled_local: None,
@@ -163,6 +166,17 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
     };
     tokio::spawn(cancel_on_signal(pool.clone(), run));
     Ok(pool.run(request).await)
+}
+
+/// What the grants let it reach. Without a job its namespace is nobody's, and passes with this command.
+fn reach(grants: &Grants, config: &Config) -> Result<Reach> {
+    let quota = grants.kv.map(|grant| grant.quota(config.key_value.quota, config.key_value.quota_cap)).transpose()?;
+    let job = JobKey { tenant: TenantId::default(), id: "run".parse()? };
+    Ok(Reach { kv: quota.map(|quota| Space { job, quota }) })
+}
+
+pub fn world_config(config: &Config) -> WorldConfig {
+    WorldConfig { kv_keys: config.key_value.keys }
 }
 
 async fn cancel_on_signal(pool: Arc<Pool>, run: RunId) {
@@ -248,6 +262,12 @@ fn document(report: &AttemptReport) -> serde_json::Value {
 impl From<EntryError> for CliError {
     fn from(e: EntryError) -> Self {
         Self::new(Exit::USAGE, e.code(), format!("the component {e}")).hint(e.hint())
+    }
+}
+
+impl From<GrantError> for CliError {
+    fn from(e: GrantError) -> Self {
+        Self::new(Exit::USAGE, "bad-limit", e.to_string()).hint("see the caps with: bellcage config show")
     }
 }
 

@@ -19,15 +19,16 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::config::{self, Config, ExecutorKind, FlagValue, LogFormat};
 use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use crate::outside::World;
 use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError, SecretsKey};
 use crate::server::{self, ServeError, ServerConfig, Serving};
 use crate::store::StoreError;
-use crate::store::{Sqlite, SqliteOptions};
+use crate::store::{Sqlite, SqliteOptions, Store};
 
 use super::Context;
 use super::connect::{ServerFile, write_private};
 use super::error::{CliError, Exit, Result};
-use super::run::{compiler_config, engine_settings, own_program};
+use super::run::{compiler_config, engine_settings, own_program, world_config};
 
 /// Bytes of the file that holds the token.
 const TOKEN_FILE_MAX: u64 = 4_096;
@@ -120,13 +121,13 @@ pub struct Server {
 }
 
 /// Where guests run.
-fn executor(config: &Config) -> Result<Arc<dyn Executor>> {
+fn executor(config: &Config, world: Arc<World>) -> Result<Arc<dyn Executor>> {
     match config.executor.kind {
-        ExecutorKind::Workers => Ok(Arc::new(Workers::start(workers_config(config)?)?)),
+        ExecutorKind::Workers => Ok(Arc::new(Workers::start_with(workers_config(config)?, world)?)),
         ExecutorKind::Pool => {
             let default = PoolConfig::default();
             let workers = if config.executor.workers == 0 { default.workers } else { config.executor.workers };
-            Ok(Arc::new(Pool::start(PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), ..default })?))
+            Ok(Arc::new(Pool::start_with(PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), ..default }, world)?))
         }
     }
 }
@@ -158,11 +159,13 @@ impl Server {
         let server_config = server_config(config, &token);
         server_config.validate()?;
         let engine = engine_settings(config);
+        let store: Arc<dyn Store> = Arc::new(store);
+        let world = Arc::new(World::of_store(store.clone(), world_config(config)));
         let parts = Parts {
-            store: Arc::new(store),
+            store,
             cache: Cache::open(&data.join("cache"), &engine)?,
             compiler: Compiler::new(compiler_config(config)?, engine),
-            executor: executor(config)?,
+            executor: executor(config, world)?,
             clock: Arc::new(System),
             options: Options { secrets_key: Some(secrets_key(config, &data)?), ..options(config) },
         };
@@ -292,6 +295,8 @@ fn options(config: &Config) -> Options {
         node: node_name(),
         limits: config.limits.clone(),
         limit_caps: config.limit_caps.clone(),
+        kv_quota: config.key_value.quota,
+        kv_quota_cap: config.key_value.quota_cap,
         lease: config.scheduler.lease,
         batch_max: config.scheduler.batch_max,
         every_min: config.scheduler.every_min,

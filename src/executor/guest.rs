@@ -12,9 +12,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::AttemptRequest;
 use super::host::entry::Types;
-use super::host::{Cancellation, Checkpoint, Interface, Logging, NAMES, Random, Reporting};
+use super::host::{Cancellation, Checkpoint, Interface, KeyValue, Logging, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
+use super::outside::{Outwards, Way};
 use super::signal::{Signal, Stop};
 use crate::job::Entry;
 
@@ -30,12 +31,13 @@ pub(super) struct Guest {
     /// What earlier attempts of the run saved.
     checkpoint: Option<Vec<u8>>,
     checkpoint_max: u64,
+    outwards: Outwards,
     host_calls_left: u64,
     host_calls: [u64; NAMES.len()],
 }
 
 impl Guest {
-    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, deadline: Instant) -> Self {
+    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, way: Option<Arc<dyn Way>>, deadline: Instant) -> Self {
         let limits = &request.limits;
         let stdout = Output::new(WholeSink::new(limits.result));
         let stderr = Output::new(EndsSink::new(limits.logs));
@@ -72,6 +74,7 @@ impl Guest {
             random_max: limits.random,
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
+            outwards: Outwards { reach: request.reach.clone(), way },
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],
         }
@@ -130,6 +133,10 @@ impl Guest {
 
     pub fn checkpoint(&mut self) -> Checkpoint<'_> {
         Checkpoint { signal: &self.signal, kept: self.checkpoint.as_deref(), max: self.checkpoint_max }
+    }
+
+    pub fn key_value(&mut self) -> KeyValue<'_> {
+        KeyValue { outwards: &self.outwards, table: &mut self.table }
     }
 
     pub fn random_capped(&mut self) -> Random<'_> {

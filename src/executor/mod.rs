@@ -10,6 +10,7 @@
 //! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
 //! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
 //!           news (what it tells while it runs)
+//! outside   the way out: what a guest may ask that somebody outside answers
 //! ending    how it ended: one outcome, with the limit that fired
 //! ```
 
@@ -20,6 +21,7 @@ mod host;
 mod limiter;
 mod news;
 mod output;
+pub mod outside;
 pub mod pool;
 mod running;
 mod sandbox;
@@ -37,6 +39,7 @@ use crate::component::Artefact;
 use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progress, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
+pub use outside::{Answer, Asker, Call, KeyValueCall, Outside, Raw, Reach, Refusal, Space};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
 pub use worker::pagemap_scan_is_offered;
 pub use workers::{StartError, Workers, WorkersConfig, WorkersError};
@@ -71,6 +74,9 @@ pub struct AttemptRequest {
     pub secrets: Vec<(String, SecretText)>,
     pub stdin: Vec<u8>,
     pub limits: Limits,
+    /// What it may reach outside of its sandbox.
+    #[serde(default)]
+    pub reach: Reach,
     #[serde(default)]
     pub isolation: Isolation,
     pub scheduled_at: Timestamp,

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::ending::Ending;
+use super::outside::{Gate, Nothing, Outside};
 use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::ticker::Ticker;
@@ -65,14 +66,21 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Guests can reach nothing outside of their sandbox.
     pub fn start(config: PoolConfig) -> Result<Self, PoolError> {
+        Self::start_with(config, Arc::new(Nothing))
+    }
+
+    /// What guests were granted, they ask of `outside`.
+    pub fn start_with(config: PoolConfig, outside: Arc<dyn Outside>) -> Result<Self, PoolError> {
+        let gate = Gate::new(outside);
         let PoolConfig { workers, slots, engine, loaded_max } = config;
         let (workers, slots) = (workers.max(1), slots.max(1));
         if slots > SLOTS_MAX {
             return Err(PoolError::Slots(slots));
         }
         let slots_per_worker = slots.div_ceil(workers);
-        let start = |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine });
+        let start = |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine, gate: gate.clone() });
         let workers: Arc<[Worker]> = (0..workers).map(start).collect::<Result<_, _>>()?;
         let ticker = Ticker::start(workers.clone())?;
         Ok(Self { workers, slots, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })
@@ -161,6 +169,7 @@ pub fn compile_child_main() -> ExitCode {
 mod tests {
     use super::*;
     use crate::component::Artefact;
+    use crate::executor::Reach;
     use crate::job::{Entry, Limits, Outcome};
 
     fn request(program: &str) -> AttemptRequest {
@@ -176,6 +185,7 @@ mod tests {
             secrets: Vec::new(),
             stdin: Vec::new(),
             limits: Limits::default(),
+            reach: Reach::default(),
             isolation: Isolation::default(),
             scheduled_at: jiff::Timestamp::UNIX_EPOCH,
             scheduled_local: None,

@@ -12,6 +12,7 @@ use super::ending::{Answer, Ending, Facts};
 use super::guest::Guest;
 use super::host::entry::{self, JobAnswer};
 use super::limiter::LimitHit;
+use super::outside::Way;
 use super::signal::{Metered, Signal};
 use super::value::{self, Returned};
 use super::{AttemptReport, AttemptRequest};
@@ -112,7 +113,7 @@ fn main_export(component: &Component) -> Option<ComponentExportIndex> {
 pub(super) struct PoolFull;
 
 /// Runs an attempt to its end.
-pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>) -> Result<AttemptReport, PoolFull> {
+pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, way: Option<&Arc<dyn Way>>) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
     let call = match loaded.call(request) {
@@ -120,11 +121,9 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
         Err(ending) => return Ok(unstarted(&Asked::of(request), ending)),
     };
     let limits = &request.limits;
-    let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
-    // So far away that it cannot be expressed is never.
-    let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_hours(24 * 365));
+    let deadline = deadline(limits, began);
     let argv = if let Call::Main { argv, .. } = &call { &**argv } else { &[] };
-    let guest = Guest::new(request, argv, signal.clone(), deadline);
+    let guest = Guest::new(request, argv, signal.clone(), way.cloned(), deadline);
     let mut store = match new_store(loaded.pre.engine(), guest, limits, &call) {
         Ok(store) => store,
         Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),
@@ -174,6 +173,13 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     let Ending { outcome, exit_code, error } = ending;
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
     Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None })
+}
+
+/// When an attempt that began `began` is ended.
+pub(super) fn deadline(limits: &Limits, began: Instant) -> Instant {
+    let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
+    // So far away that it cannot be expressed is never.
+    began.checked_add(timeout).unwrap_or(began + Duration::from_hours(24 * 365))
 }
 
 async fn carry_out(

@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{Notify, OnceCell, mpsc, oneshot};
 use wasmtime::component::Linker;
@@ -15,6 +16,7 @@ use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 
 use super::ending::Ending;
 use super::guest::Guest;
+use super::outside::{Asker, Gate, Straight, Way};
 use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
@@ -57,6 +59,7 @@ pub(super) struct WorkerConfig<'a> {
     pub slots: u32,
     pub loaded_max: usize,
     pub engine: &'a EngineSettings,
+    pub gate: Gate,
 }
 
 impl Worker {
@@ -68,6 +71,7 @@ impl Worker {
         let state = Arc::new(State {
             linker: host::linker(&engine).map_err(failed)?,
             engine: engine.clone(),
+            gate: config.gate,
             loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::new() }),
             ended: Notify::new(),
         });
@@ -149,6 +153,7 @@ pub fn pagemap_scan_is_offered() -> bool {
 struct State {
     engine: Engine,
     linker: Linker<Guest>,
+    gate: Gate,
     loaded: Mutex<LoadedSet>,
     /// An attempt has given back what it had of the pool.
     ended: Notify,
@@ -217,9 +222,10 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
         Some(Err(ending)) => return unstarted(asked, ending),
         None => return unstarted(asked, Ending::cancelled(signal)),
     };
+    let way = state.way(request);
     loop {
         let ended = state.ended.notified();
-        match sandbox::run(&loaded, request, signal).await {
+        match sandbox::run(&loaded, request, signal, way.as_ref()).await {
             Ok(report) => return report,
             Err(PoolFull) => {
                 if signal.or_stopped(ended).await.is_none() {
@@ -231,6 +237,15 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
 }
 
 impl State {
+    /// None where there is nothing to reach.
+    fn way(&self, request: &AttemptRequest) -> Option<Arc<dyn Way>> {
+        if request.reach.is_empty() {
+            return None;
+        }
+        let asker = Asker::new(request, sandbox::deadline(&request.limits, Instant::now()));
+        Some(Arc::new(Straight { gate: self.gate.clone(), asker }))
+    }
+
     /// The component of `artefact`, loaded once: away from this thread, since a large one takes long to authenticate.
     async fn loaded(self: &Arc<Self>, artefact: &Artefact) -> Result<Arc<Loaded>, Ending> {
         let kept = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(artefact.digest);

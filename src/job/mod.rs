@@ -20,7 +20,7 @@ mod spec;
 mod stdio;
 
 pub use after::{After, UpstreamEnd};
-pub use grants::{GrantKind, Grants};
+pub use grants::{GrantError, GrantKind, Grants, KvGrant};
 pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, RunKey, TenantId};
 pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};

@@ -158,6 +158,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
     let spec = &job.spec;
     let refuse = |error: super::SchedulerError| RunError { code: error.code().to_owned(), message: error.to_string(), ..RunError::default() };
     let limits = spec.limits.resolve(&inner.options.limits, &inner.options.limit_caps).map_err(|e| refuse(e.into()))?;
+    let reach = inner.options.reach(&job.key, &spec.grants).map_err(|e| refuse(e.into()))?;
     let component = inner.artefact(&run.job.tenant, &run.component).await.map_err(refuse)?;
     let secrets = inner.open_secrets(&run.job.tenant, &spec.grants.secrets).await.map_err(refuse)?;
     Ok(AttemptRequest {
@@ -172,6 +173,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
         secrets,
         stdin: spec.stdin.as_ref().map(|stdin| stdin.0.clone()).unwrap_or_default(),
         limits,
+        reach,
         isolation: spec.isolation,
         scheduled_at: run.scheduled_at,
         // Commands are not told.

@@ -2,7 +2,7 @@
 
 use super::BrokenJob;
 use crate::component::{ArgError, ComponentError, EntryError};
-use crate::job::{ComponentName, GrantKind, IdError, JobId, LimitError, ReferenceError, SecretName, SpecError, Version};
+use crate::job::{ComponentName, GrantError, GrantKind, IdError, JobId, LimitError, ReferenceError, SecretName, SpecError, Version};
 use crate::store::StoreError;
 use crate::trigger::TriggerError;
 
@@ -71,6 +71,8 @@ pub enum SchedulerError {
     Cycle { path: Vec<JobId> },
     #[error("job {:?} follows more than {cap} jobs, those that they follow included", .job.as_str())]
     TooManyUpstream { job: JobId, cap: usize },
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     #[error("the scheduler is shutting down")]
     ShuttingDown,
 }
@@ -161,7 +163,7 @@ impl SchedulerError {
             Self::Store(e) => match e {
                 StoreError::NotFound { .. } => ErrorKind::NotFound,
                 StoreError::JobExists(_) | StoreError::Conflict(_) | StoreError::InUse { .. } | StoreError::CalendarInUse { .. } => ErrorKind::Conflict,
-                StoreError::Cursor { .. } => ErrorKind::Invalid,
+                StoreError::Cursor { .. } | StoreError::KeyValue(_) => ErrorKind::Invalid,
                 StoreError::Full | StoreError::ReadOnly { .. } | StoreError::Closed | StoreError::Locked { .. } => ErrorKind::Unavailable,
                 StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Backend(_) => ErrorKind::Internal,
             },
@@ -184,6 +186,7 @@ impl SchedulerError {
                 StoreError::InUse { .. } => "component-in-use",
                 StoreError::CalendarInUse { .. } => "calendar-in-use",
                 StoreError::Cursor { .. } => "bad-cursor",
+                StoreError::KeyValue(_) => "key-value-refused",
                 StoreError::Locked { .. } => "store-locked",
                 StoreError::Newer { .. } => "store-newer",
                 StoreError::Corrupt { .. } => "store-corrupt",
@@ -196,7 +199,7 @@ impl SchedulerError {
             Self::Secret(e) => e.code(),
             Self::Trigger(e) => e.code,
             Self::Spec(_) => "bad-job",
-            Self::Limit(_) => "bad-limit",
+            Self::Limit(_) | Self::Grant(_) => "bad-limit",
             Self::Id(_) => "bad-id",
             Self::Reference(_) => "bad-reference",
             Self::ComponentNotUploaded(_) => "component-not-uploaded",
@@ -250,7 +253,7 @@ impl SchedulerError {
             Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
             Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),
             Self::Spec(SpecError::AfterOutcome { .. }) => Some(format!("use {}", crate::job::Outcome::ALL.map(|o| o.as_str()).join(", "))),
-            Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),
+            Self::Limit(_) | Self::Grant(_) => Some("see the caps with: bellcage config show".to_owned()),
             _ => None,
         }
     }

@@ -170,6 +170,7 @@ impl Inner {
         spec.validate()?;
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
         spec.limits.resolve(&self.options.limits, &self.options.limit_caps)?;
+        self.options.reach(key, &spec.grants)?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;
         for calendar in &spec.calendars {

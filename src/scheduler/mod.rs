@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod follow;
 mod jobs;
+mod reach;
 mod runs;
 mod seal;
 mod secrets;
@@ -62,6 +63,10 @@ pub struct Options {
     pub limits: Limits,
     /// The most that a job may ask for.
     pub limit_caps: Limits,
+    /// Bytes of a key-value namespace whose grant does not say.
+    pub kv_quota: u64,
+    /// The most that a grant may say.
+    pub kv_quota_cap: u64,
     /// How long a claimed run stays ours without a sign of life. Renewed at a third of this.
     pub lease: SignedDuration,
     /// Jobs fired and runs claimed per turn of the driver.
@@ -97,6 +102,8 @@ impl Default for Options {
                 random: 1 << 20,
                 checkpoint: 16 << 20,
             },
+            kv_quota: 1 << 20,
+            kv_quota_cap: 64 << 20,
             lease: SignedDuration::from_secs(15),
             batch_max: 500,
             every_min: SignedDuration::from_secs(1),

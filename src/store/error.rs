@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::KvRefused;
 use crate::job::JobKey;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,8 @@ pub enum StoreError {
     InUse { name: String, jobs: Vec<JobKey> },
     #[error("calendar {name:?} is used by {} job(s), among them {:?}", jobs.len(), jobs[0].id)]
     CalendarInUse { name: String, jobs: Vec<JobKey> },
+    #[error(transparent)]
+    KeyValue(#[from] KvRefused),
     #[error("the cursor {typed:?} is not one that this server gave")]
     Cursor { typed: String },
     #[error("the store in {} is in use by another server (pid {pid})", path.display())]

@@ -14,6 +14,7 @@
 
 mod apply;
 mod error;
+mod key_value;
 mod lease;
 mod memory;
 mod query;
@@ -30,6 +31,7 @@ use crate::job::{
 use crate::trigger::Exclusions;
 
 pub use error::StoreError;
+pub use key_value::{KEY_BYTES_MAX, KEYS_LISTED_MAX, KvBounds, KvKeys, KvRefused, KvUsage, Namespace};
 pub use lease::{Lease, Owner};
 pub use memory::Memory;
 pub use query::{JobFilter, Page, PageRequest, RunFilter, StoreCounts};
@@ -280,11 +282,26 @@ pub trait Store: Send + Sync + 'static {
     /// by one. `Conflict` where the job's revision, state, pause or next firing moved since it was read: else a firing that was carried
     /// out meanwhile would be accounted for twice. What runs that ended meanwhile left in the job is kept. Any lease on the job is void from then on.
     async fn update_job(&self, job: Job, seen: &Job, skipped: Option<Skipped>) -> Result<Job, StoreError>;
-    /// Removes a job. Its waiting runs end as cancelled; running ones go on. History stays until retention. Returns the ended runs.
+    /// Removes a job, and what it kept in its key-value namespace. Its waiting runs end as cancelled; running ones go on. History
+    /// stays until retention. Returns the ended runs.
     async fn remove_job(&self, key: &JobKey, now: Timestamp) -> Result<Vec<RunId>, StoreError>;
 
     /// The ends of upstream runs that wait for a later firing of a job, oldest first. Empty where there is no such job.
     async fn arrived_ends(&self, key: &JobKey) -> Result<Vec<UpstreamEnd>, StoreError>;
+
+    // Key-value: a namespace for each job, from the first key that is set until the job is removed.
+
+    /// `None` where there is no such key, or no such job.
+    async fn kv_get(&self, job: &JobKey, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// `KeyValue` where a bound would be broken, counted in the same transaction; `NotFound` where the job is gone.
+    async fn kv_set(&self, job: &JobKey, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError>;
+    /// Adds to a number in decimal digits, 0 where there is no such key, and gives the sum. Fails as `kv_set` does.
+    async fn kv_add(&self, job: &JobKey, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError>;
+    /// False where there is no such key, or no such job.
+    async fn kv_delete(&self, job: &JobKey, key: &str) -> Result<bool, StoreError>;
+    /// At most `KEYS_LISTED_MAX` keys, in the order in which they were first set, after where an earlier answer's `next` says.
+    async fn kv_list(&self, job: &JobKey, after: Option<u64>) -> Result<KvKeys, StoreError>;
+    async fn kv_usage(&self, job: &JobKey) -> Result<KvUsage, StoreError>;
 
     // Firing.
     //

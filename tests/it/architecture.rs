@@ -14,13 +14,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["job", "trigger"]),
     ("component", &["job", "store"]),
     ("executor", &["job", "component"]),
+    ("outside", &["executor", "store"]),
     ("scheduler", &["plan", "store", "executor", "component", "clock", "job", "trigger"]),
     ("wire", &["job", "trigger"]),
     ("server", &["scheduler", "wire", "job", "component"]),
     ("client", &["wire"]),
     ("config", &["job", "executor::Confinement"]),
     ("bench", &["clock", "component", "executor", "job", "plan", "scheduler", "store", "trigger"]),
-    ("cli", &["bench", "client", "clock", "component", "config", "executor", "job", "plan", "scheduler", "server", "store", "trigger", "wire"]),
+    ("cli", &["bench", "client", "clock", "component", "config", "executor", "job", "outside", "plan", "scheduler", "server", "store", "trigger", "wire"]),
 ];
 
 /// The only files of `cli` that put a store, an executor, a scheduler and a server together.

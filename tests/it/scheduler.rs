@@ -6,7 +6,9 @@ use std::time::Duration;
 use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
+use bellcage::executor::Pool;
 use bellcage::job::{Cause, Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::outside::{World, WorldConfig};
 use bellcage::scheduler::{
     Accept, BackfillRequest, Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest,
 };
@@ -45,11 +47,15 @@ impl Rig {
     }
 
     async fn on(store: Arc<Memory>, slots: usize) -> Self {
+        Self::with(store, Arc::new(cage::pool(slots))).await
+    }
+
+    async fn with(store: Arc<Memory>, executor: Arc<Pool>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Manual::at(at(0));
         let parts = Parts {
             store: store.clone(),
-            executor: Arc::new(cage::pool(slots)),
+            executor,
             compiler: cage::compiler(),
             cache: Cache::open(folder.path(), &EngineSettings::default()).expect("a new cache"),
             clock: Arc::new(clock.clone()),
@@ -116,6 +122,34 @@ async fn a_job_that_comes_due_runs_its_component_and_moves_to_the_next_instant()
     assert_eq!((run.state, run.scheduled_at, run.attempt, attempts.len()), (RunState::Ended, at(10), 1, 1));
     assert!(attempts[0].receipt.fuel_used > 0 && attempts[0].receipt.digest.starts_with("sha256:"));
     assert_eq!(job.expect("it is there").next_fire, Some(at(20)));
+}
+
+#[tokio::test]
+async fn what_a_jobs_run_keeps_its_next_run_finds_and_no_other_job() {
+    let store = Arc::new(Memory::default());
+    let world = Arc::new(World::of_store(store.clone(), WorldConfig::default()));
+    let mut rig = Rig::with(store, Arc::new(cage::pool_with(4, world))).await;
+    rig.scheduler.push_component(&tenant(), &"keyvalue".parse().expect("a name"), cage::built_guest("keyvalue"), Accept::default()).await.expect("it compiles");
+    let fields = json!({ "component": "keyvalue", "args": ["add:runs:1"], "trigger": "manual", "grants": { "kv": true } });
+    for id in ["first", "second"] {
+        rig.add(id, fields.clone()).await;
+    }
+    let mut counted = Vec::new();
+    for id in ["first", "first", "second"] {
+        rig.scheduler.trigger(&key(id), TriggerRequest::default()).await.expect("a run");
+        let (run, _) = rig.ended().await;
+        let result = rig.run(run).await.attempts[0].result.as_ref().map(|result| result.to_json());
+        counted.push(result.and_then(|text| text.as_str().map(str::to_owned)).expect("a text"));
+    }
+    assert_eq!(counted, ["1\n", "2\n", "1\n"]);
+}
+
+#[tokio::test]
+async fn a_quota_above_the_servers_cap_is_refused_when_the_job_is_added() {
+    let rig = Rig::new(1).await;
+    let spec = serde_json::from_value(json!({ "component": "tiny", "trigger": "manual", "grants": { "kv": { "quota": "65MiB" } } })).expect("a job");
+    let refused = rig.scheduler.add_job(key("greedy"), spec, OnConflict::Error).await.expect_err("it is too much");
+    assert_eq!((refused.code(), refused.to_string().as_str()), ("bad-limit", "grants.kv.quota = 65MiB is above this server's cap of 64MiB"));
 }
 
 #[tokio::test]

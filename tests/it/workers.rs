@@ -290,6 +290,17 @@ async fn a_worker_in_which_an_attempt_outlasts_its_timeout_is_killed_although_it
 
 #[cfg(debug_assertions)]
 #[tokio::test]
+async fn a_worker_that_asks_for_an_attempt_that_is_not_its_own_or_without_a_grant_is_killed() {
+    for (what, why) in [("ask for another attempt", "which it does not have"), ("ask without a grant", "than any guest may")] {
+        let (report, workers) = escaping(what, Isolation::Shared).await;
+        assert_eq!((report.outcome, report.code()), (Outcome::Lost, "worker-died"), "{what}");
+        assert!(report.message().contains(why), "{what}: {}", report.message());
+        assert_eq!(workers.run(cage::request(&wat::tiny()).await).await.outcome, Outcome::Succeeded);
+    }
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
 async fn a_panic_in_a_worker_costs_its_attempt_and_no_more() {
     let (report, workers) = escaping("panic", Isolation::Shared).await;
     assert_eq!((report.outcome, report.code()), (Outcome::Lost, "executor-failed"));

@@ -218,7 +218,12 @@ pub const CODES: &[Code] = &[
     ),
     code("bad-reference", "a reference to a component is not valid", "write it as name, name@3 or name@sha256:…, each with :entry where the entry is not main"),
     code("bad-job", "a job's definition holds what no run could honour", "change the field that the message names"),
-    code("bad-limit", "a limit is zero, or above this server's cap", "see the caps with bellcage config show"),
+    code(
+        "key-value-refused",
+        "a key is empty or too long, its namespace is full or has as many keys as it may, or a number was added to what is none",
+        "delete keys, or raise the quota of the job: grants.kv.quota",
+    ),
+    code("bad-limit", "a limit or a quota is zero, or above this server's cap", "see the caps with bellcage config show"),
     code("bad-jobs-file", "the file of jobs is not TOML, or a job in it has an unknown or wrong field", "change the line that the message names"),
     code("not-found", "there is no such job or run", "see what there is with bellcage job list and bellcage runs list"),
     code("job-exists", "a job with this id exists", "replace it with --on-conflict replace, or keep it with --on-conflict keep"),

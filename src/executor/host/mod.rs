@@ -1,4 +1,4 @@
-//! What guests may import: WASI 0.2 and `bellcage:job`, interface by interface. What is not listed here does not link.
+//! What guests may import: WASI 0.2, `wasi:keyvalue` and `bellcage:job`, interface by interface. What is not listed here does not link.
 //!
 //! That an interface links says nothing about what it gives: there are no preopened directories, no sockets and no
 //! name lookups (see `Guest::new`), so guests whose standard library imports these find them empty or denied.
@@ -8,6 +8,7 @@ mod bindings;
 mod cancellation;
 mod checkpoint;
 pub(super) mod entry;
+mod keyvalue;
 mod logging;
 mod progress;
 mod random;
@@ -24,6 +25,7 @@ use super::guest::Guest;
 use crate::component::{ComponentError, JOB_PACKAGE, JOB_VERSIONS, as_shown};
 pub(super) use cancellation::Cancellation;
 pub(super) use checkpoint::Checkpoint;
+pub(super) use keyvalue::KeyValue;
 pub(super) use logging::Logging;
 pub(super) use progress::{Reporting, shown};
 pub(super) use random::Random;
@@ -81,6 +83,8 @@ interfaces! {
     TcpCreateSocket "wasi:sockets/tcp-create-socket": p2::sockets::tcp_create_socket, WasiSockets, sockets;
     Udp "wasi:sockets/udp": p2::sockets::udp, WasiSockets, sockets;
     UdpCreateSocket "wasi:sockets/udp-create-socket": p2::sockets::udp_create_socket, WasiSockets, sockets;
+    KvStore "wasi:keyvalue/store": bindings::keyvalue::store, KeyValue<'static>, key_value;
+    KvAtomics "wasi:keyvalue/atomics": bindings::keyvalue::atomics, KeyValue<'static>, key_value;
     Types "bellcage:job/types": bindings::types, entry::Types, types;
     Logging "bellcage:job/logging": bindings::logging, Logging<'static>, logging;
     Progress "bellcage:job/progress": bindings::progress, Reporting<'static>, reporting;
@@ -112,6 +116,10 @@ pub(super) fn check_imports(component: &Component) -> Result<(), ComponentError>
 }
 
 fn is_offered(import: &str) -> bool {
-    let offered = |name: &str| if name.starts_with(JOB_PACKAGE) { JOB_VERSIONS } else { "0.2." };
+    let offered = |name: &str| match name {
+        _ if name.starts_with(JOB_PACKAGE) => JOB_VERSIONS,
+        _ if name.starts_with("wasi:keyvalue/") => "0.2.0-draft",
+        _ => "0.2.",
+    };
     import.split_once('@').is_some_and(|(name, version)| version.starts_with(offered(name)) && NAMES.contains(&name))
 }

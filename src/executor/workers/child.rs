@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
@@ -23,6 +24,7 @@ use crate::executor::confine::{self, Bounds, Confinement, Worn};
 use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
 use crate::executor::news::News;
+use crate::executor::outside::{Answer, Call, Refusal, Way};
 use crate::executor::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
@@ -148,6 +150,9 @@ struct Worker {
     running: Arc<Running>,
     ticker: Ticker,
     attempts: Mutex<HashMap<Number, Arc<Signal>>>,
+    /// What guests wait for an answer to, by attempt and number.
+    asked: Mutex<HashMap<(Number, u64), oneshot::Sender<Answered>>>,
+    questions: AtomicU64,
     /// Frames to send, gathered by the attempts.
     said: Mutex<Vec<u8>>,
     has_said: Notify,
@@ -159,12 +164,14 @@ struct Worker {
     escapes: bool,
 }
 
+type Answered = Result<Answer, Refusal>;
+
 /// By the supervisor's number; or why one cannot be run.
 type Components = HashMap<u32, Result<Arc<Loaded>, Ending>>;
 
 impl Worker {
     fn new(brief: &Brief, code: Code, linker: Linker<Guest>, running: Arc<Running>, ticker: Ticker) -> Self {
-        let (attempts, said, has_said, ended, news) = Default::default();
+        let (attempts, asked, questions, said, has_said, ended, news) = Default::default();
         #[cfg(not(debug_assertions))]
         let _ = brief;
         Self {
@@ -173,6 +180,8 @@ impl Worker {
             running,
             ticker,
             attempts,
+            asked,
+            questions,
             said,
             has_said,
             ended,
@@ -224,6 +233,13 @@ impl Worker {
                 }
                 Some(ToWorker::Unload { component }) => {
                     components.remove(&component);
+                    continue;
+                }
+                Some(ToWorker::Answer { attempt, number, answer }) => {
+                    // Who asked may have gone.
+                    if let Some(asked) = lock(&self.asked).remove(&(attempt, number)) {
+                        let _ = asked.send(answer);
+                    }
                     continue;
                 }
                 Some(ToWorker::Ping) => {
@@ -313,11 +329,13 @@ impl Going {
         #[cfg(debug_assertions)]
         if self.worker.escapes {
             super::escape::attempt(&request.program).await;
+            self.ask_what_no_guest_may(&request.program);
         }
         let attempt = self.attempt;
+        let way = (!request.reach.is_empty()).then(|| Arc::new(Asks { worker: self.worker.clone(), attempt }) as Arc<dyn Way>);
         self.report = Some(loop {
             let ended = self.worker.ended.notified();
-            match sandbox::run(&loaded, &request, &signal).await {
+            match sandbox::run(&loaded, &request, &signal, way.as_ref()).await {
                 Ok(report) => break report,
                 Err(PoolFull) => {
                     self.worker.say(&FromWorker::Waiting { attempt });
@@ -331,6 +349,20 @@ impl Going {
     }
 }
 
+#[cfg(debug_assertions)]
+impl Going {
+    /// As a guest could that got out of its sandbox and speaks for the worker.
+    fn ask_what_no_guest_may(&self, program: &str) {
+        let attempt = match program.strip_prefix("escape: ") {
+            Some("ask for another attempt") => self.attempt + 1,
+            Some("ask without a grant") => self.attempt,
+            _ => return,
+        };
+        let key = "secret".to_owned();
+        self.worker.say(&FromWorker::Ask { attempt, number: 0, call: Call::KeyValue(crate::executor::KeyValueCall::Get { key }) });
+    }
+}
+
 impl Drop for Going {
     fn drop(&mut self) {
         let worker = &self.worker;
@@ -340,6 +372,42 @@ impl Drop for Going {
         worker.ended.notify_waiters();
         worker.tell(self.attempt, &self.signal);
         worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(report)) });
+    }
+}
+
+/// The way out of an attempt here: over the socket.
+struct Asks {
+    worker: Arc<Worker>,
+    attempt: Number,
+}
+
+#[async_trait]
+impl Way for Asks {
+    async fn ask(&self, call: Call) -> Answered {
+        let Self { worker, attempt } = self;
+        let number = worker.questions.fetch_add(1, Ordering::Relaxed);
+        let (to, answer) = oneshot::channel();
+        lock(&worker.asked).insert((*attempt, number), to);
+        let _asked = Waiting { worker, question: (*attempt, number) };
+        worker.say(&FromWorker::Ask { attempt: *attempt, number, call });
+        answer.await.unwrap_or_else(|_| Err(Refusal::Failed("nobody answered".to_owned())))
+    }
+}
+
+/// A question under way. Where the guest stops waiting while its attempt goes on, the supervisor is told.
+struct Waiting<'a> {
+    worker: &'a Worker,
+    question: (Number, u64),
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Self { worker, question } = self;
+        let (attempt, number) = *question;
+        let unanswered = lock(&worker.asked).remove(question).is_some();
+        if unanswered && lock(&worker.attempts).contains_key(&attempt) {
+            worker.say(&FromWorker::Forget { attempt, number });
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::message::{Haste, Number};
 use super::process::{Answer, Gone, Job, Process, StartError, answer};
 use super::{WorkersConfig, no_worker};
 use crate::executor::confine::Missing;
+use crate::executor::outside::Gate;
 use crate::job::Isolation;
 
 /// Handed over at once at most, before what the worker says is heard.
@@ -64,11 +65,11 @@ pub(super) type First = Result<Vec<Missing>, StartError>;
 
 impl Keeper {
     /// The first start's answer comes through `first`.
-    pub fn start(index: usize, config: WorkersConfig, changed: Arc<Notify>, first: std::sync::mpsc::Sender<First>) -> std::io::Result<Self> {
+    pub fn start(index: usize, config: WorkersConfig, gate: Gate, changed: Arc<Notify>, first: std::sync::mpsc::Sender<First>) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (ready, failures, failure, pid) = Default::default();
         let health = Arc::new(Health { ready, failures, failure, pid, changed });
-        let mut keep = Keep { config, health: health.clone(), inbox, apart: Vec::new() };
+        let mut keep = Keep { config, gate, health: health.clone(), inbox, apart: Vec::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
         let thread = std::thread::Builder::new().name(format!("bellcage-keeper-{index}")).spawn(move || {
             let mut first = Some(first);
@@ -149,6 +150,7 @@ impl Health {
 /// The thread's own part.
 struct Keep {
     config: WorkersConfig,
+    gate: Gate,
     health: Arc<Health>,
     inbox: mpsc::UnboundedReceiver<Command>,
     /// Processes that drain, and those of single attempts: they hear what is cancelled.
@@ -165,7 +167,7 @@ enum Until {
 impl Keep {
     async fn keep(&mut self, first: &mut Option<std::sync::mpsc::Sender<First>>) {
         loop {
-            let process = match Process::start(&self.config, self.config.slots_per_worker()).await {
+            let process = match Process::start(&self.config, &self.gate, self.config.slots_per_worker()).await {
                 Ok(process) => process,
                 Err(error) => {
                     if let Some(first) = first.take() {
@@ -230,8 +232,8 @@ impl Keep {
                 // What was not given to the process can be given to another.
                 Command::Run(job) if done.is_err() => hand_back(job),
                 Command::Run(job) if job.request.isolation == Isolation::ProcessPerRun => {
-                    let (config, cancels) = (self.config.clone(), self.cancels_apart());
-                    tokio::spawn(alone(config, job, cancels));
+                    let (config, gate, cancels) = (self.config.clone(), self.gate.clone(), self.cancels_apart());
+                    tokio::spawn(alone(config, gate, job, cancels));
                 }
                 Command::Run(job) => done = process.take(job),
                 Command::Cancel(cancel) => match process.cancel(&cancel) {
@@ -294,8 +296,8 @@ async fn drain(mut process: Process, mut cancels: mpsc::UnboundedReceiver<Cancel
 }
 
 /// One attempt in a process of its own.
-async fn alone(config: WorkersConfig, job: Job, cancels: mpsc::UnboundedReceiver<Cancel>) {
-    let mut process = match Process::start(&config, 1).await {
+async fn alone(config: WorkersConfig, gate: Gate, job: Job, cancels: mpsc::UnboundedReceiver<Cancel>) {
+    let mut process = match Process::start(&config, &gate, 1).await {
         Ok(process) => process,
         Err(error) => return answer(job, no_worker(&error.to_string())),
     };

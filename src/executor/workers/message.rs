@@ -6,6 +6,9 @@
 //!   Run ───────────────────────────────────►    …  Waiting, Started: only where it cannot start at once
 //!                      ◄─────────────────────   Progress, Checkpoint: the newest, some ten times a second at most
 //!                      ◄─────────────────────   Report
+//!                      ◄─────────────────────   Ask: what the guest was granted and the worker cannot do
+//!   Answer ────────────────────────────────►
+//!                      ◄─────────────────────   Forget: the guest does not wait for the answer any more
 //!   Cancel ────────────────────────────────►    … Report, as for any attempt
 //!   Unload ────────────────────────────────►    forgets it; attempts that have it keep it
 //!   Ping ──────────────────────────────────►
@@ -16,9 +19,8 @@
 //! that is too long or does not decode, is a breach of the protocol and the worker's end. What a report says of *who* ran
 //! is the supervisor's own knowledge and not asked of the worker.
 //!
-//! What a guest is granted beyond WASI (HTTP, key-value) belongs here too, as `FromWorker::Ask { attempt, call,
-//! … }` answered by `ToWorker::Answer`: the worker has no network and no files, so a host function becomes a question,
-//! and the supervisor checks the grant on its own copy of the request.
+//! What a guest is granted beyond its sandbox, the worker cannot do: it has no network and no files. So a host function
+//! becomes a question, and the supervisor checks the grant on its own copy of the request.
 
 use std::borrow::Cow;
 
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
 use crate::executor::confine::Missing;
+use crate::executor::outside::{Answer, Call, Reach, Refusal};
 use crate::executor::sandbox::{Asked, receipt};
 use crate::executor::{AttemptReport, AttemptRequest};
 use crate::job::{AttemptLog, Digest, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
@@ -49,6 +52,12 @@ pub(super) enum ToWorker<'a> {
         attempt: Number,
         reason: Cow<'a, str>,
         haste: Haste,
+    },
+    /// To a worker's `Ask`.
+    Answer {
+        attempt: Number,
+        number: u64,
+        answer: Result<Answer, Refusal>,
     },
     Ping,
 }
@@ -96,6 +105,17 @@ pub(super) enum FromWorker {
         #[serde(with = "raw")]
         bytes: Vec<u8>,
     },
+    /// `number` is the worker's, for its answer.
+    Ask {
+        attempt: Number,
+        number: u64,
+        call: Call,
+    },
+    /// Nobody waits for the answer to a question.
+    Forget {
+        attempt: Number,
+        number: u64,
+    },
     Report {
         attempt: Number,
         report: Box<Told>,
@@ -121,6 +141,7 @@ pub(super) struct Order<'a> {
     #[serde(with = "raw", borrow)]
     stdin: Cow<'a, [u8]>,
     limits: Bounds,
+    reach: Cow<'a, Reach>,
     scheduled_at: i64,
     scheduled_local: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -174,7 +195,7 @@ enum ToldResult {
 impl<'a> Order<'a> {
     pub fn new(attempt: Number, component: u32, request: &'a AttemptRequest) -> Self {
         // In full, so that a new field has to be thought of here.
-        let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, secrets, stdin, limits, .. } = request;
+        let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, secrets, stdin, limits, reach, .. } = request;
         let AttemptRequest { isolation: _, scheduled_at, scheduled_local, checkpoint, due_at: _, .. } = request;
         Self {
             attempt,
@@ -192,6 +213,7 @@ impl<'a> Order<'a> {
             secrets: Cow::Borrowed(secrets),
             stdin: Cow::Borrowed(stdin),
             limits: Bounds::of(limits),
+            reach: Cow::Borrowed(reach),
             scheduled_at: nanos(*scheduled_at),
             scheduled_local: scheduled_local.as_deref().map(Cow::Borrowed),
             checkpoint: checkpoint.as_deref().map(|bytes| Raw(Cow::Borrowed(bytes))),
@@ -213,6 +235,7 @@ impl<'a> Order<'a> {
             secrets,
             stdin,
             limits,
+            reach,
             scheduled_at,
             scheduled_local,
             checkpoint,
@@ -229,6 +252,7 @@ impl<'a> Order<'a> {
             secrets: secrets.into_owned(),
             stdin: stdin.into_owned(),
             limits: limits.into_limits(),
+            reach: reach.into_owned(),
             isolation: Isolation::default(),
             scheduled_at: instant(scheduled_at),
             scheduled_local: scheduled_local.map(Cow::into_owned),
@@ -342,6 +366,8 @@ mod raw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executor::Space;
+    use crate::job::{JobKey, TenantId};
 
     fn request() -> AttemptRequest {
         AttemptRequest {
@@ -356,6 +382,7 @@ mod tests {
             secrets: vec![("API_KEY".to_owned(), SecretText::new("hush".to_owned()))],
             stdin: vec![0, 255, 10],
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
+            reach: Reach { kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, quota: 1 << 20 }) },
             isolation: Isolation::default(),
             scheduled_at: "2026-03-29T01:00:00.123456789Z".parse().unwrap(),
             scheduled_local: Some("2026-03-29T03:00:00.123456789+02:00".to_owned()),

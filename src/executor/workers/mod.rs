@@ -29,6 +29,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::confine::{Confinement, Missing};
 use super::ending::Ending;
+use super::outside::{Gate, Nothing, Outside};
 use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Executor};
@@ -143,8 +144,15 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts every worker and waits until all are ready, some milliseconds.
+    /// Guests can reach nothing outside of their sandbox.
     pub fn start(config: WorkersConfig) -> Result<Self, WorkersError> {
+        Self::start_with(config, Arc::new(Nothing))
+    }
+
+    /// Starts every worker and waits until all are ready, some milliseconds. What guests were granted, they ask of `outside`,
+    /// which must not block: it is asked on the threads that talk to the workers.
+    pub fn start_with(config: WorkersConfig, outside: Arc<dyn Outside>) -> Result<Self, WorkersError> {
+        let gate = Gate::new(outside);
         let config = WorkersConfig { workers: config.workers.max(1), slots: config.slots.max(1), ..config };
         let slots_per_worker = config.slots_per_worker();
         if slots_per_worker > SLOTS_PER_WORKER_MAX {
@@ -152,7 +160,7 @@ impl Workers {
         }
         let changed = Arc::new(Notify::new());
         let (first, answers) = std::sync::mpsc::channel();
-        let start = |index| Keeper::start(index, config.clone(), changed.clone(), first.clone());
+        let start = |index| Keeper::start(index, config.clone(), gate.clone(), changed.clone(), first.clone());
         let keepers = (0..config.workers).map(start).collect::<Result<Vec<_>, _>>()?;
         drop(first);
         let mut missing = Vec::new();

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use rustix::process::WaitIdStatus;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::WorkersConfig;
@@ -29,7 +29,8 @@ use crate::component::Artefact;
 use crate::executor::confine::{Layer, Missing, Spawn, Spawned, spawn};
 use crate::executor::ending::Ending;
 use crate::executor::host::shown;
-use crate::executor::sandbox::{Asked, unstarted};
+use crate::executor::outside::{self, Asker, Call, Gate, Refusal};
+use crate::executor::sandbox::{self, Asked, unstarted};
 use crate::executor::signal::{GRACE, Signal};
 use crate::executor::{AttemptReport, AttemptRequest};
 use crate::job::{Digest, Outcome, RunError};
@@ -91,6 +92,7 @@ pub(super) enum Gone {
 
 pub(super) struct Process {
     config: WorkersConfig,
+    gate: Gate,
     link: Link,
     exit: AsyncFd<Child>,
     stderr: std::fs::File,
@@ -99,6 +101,7 @@ pub(super) struct Process {
     attempts: HashMap<Number, InFlight>,
     components: Components,
     opening: JoinSet<(Digest, Result<OwnedFd, Ending>)>,
+    asking: JoinSet<Answered>,
     /// Attempts that were given to it.
     pub taken: u64,
     /// A sign of worry that is not its end: it should be replaced.
@@ -111,6 +114,8 @@ pub(super) struct Process {
 
 struct InFlight {
     asked: Asked,
+    asker: Arc<Asker>,
+    questions: HashMap<u64, Question>,
     signal: Arc<Signal>,
     reply: oneshot::Sender<Answer>,
     sent_at: Timestamp,
@@ -119,6 +124,18 @@ struct InFlight {
     checkpoint_max: u64,
     /// `None` while it waits for its share of the worker's pool.
     must_end: Option<Instant>,
+}
+
+/// The answer to a question, on its way to the worker.
+type Answered = (Number, u64, Result<outside::Answer, Refusal>);
+
+/// A question under way; dropped, it is not asked any more.
+struct Question(AbortHandle);
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a worker has loaded; the one that was asked for longest ago goes first.
@@ -147,7 +164,7 @@ impl AsRawFd for Child {
 
 impl Process {
     /// A worker that is ready. `slots` are the attempts it may have at once.
-    pub async fn start(config: &WorkersConfig, slots: usize) -> Result<Self, StartError> {
+    pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize) -> Result<Self, StartError> {
         let failed = |e: io::Error| StartError::Spawn(e.to_string());
         let (ours, theirs) = link::pair().map_err(failed)?;
         let (words, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
@@ -164,6 +181,7 @@ impl Process {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut process = Self {
             config: config.clone(),
+            gate: gate.clone(),
             link: Link::new(ours, REPORT_MAX as usize).map_err(failed)?,
             exit,
             stderr: words.into(),
@@ -171,6 +189,7 @@ impl Process {
             attempts: HashMap::new(),
             components: Components::default(),
             opening: JoinSet::new(),
+            asking: JoinSet::new(),
             taken: 0,
             worn: false,
             pinged_at: None,
@@ -272,6 +291,7 @@ impl Process {
                 Ok((digest, file)) => self.opened(digest, file),
                 Err(error) => Err(Gone::Because(format!("opening a component failed: {error}"))),
             },
+            Some(answered) = self.asking.join_next() => self.answered(answered.ok()),
             _ = self.ticks.tick() => self.look(),
             _ = self.exit.readable() => {
                 // What it said before is worth as much as before.
@@ -311,12 +331,15 @@ impl Process {
         let Job { number, request, signal, reply } = job;
         let limits = &request.limits;
         let guest_bytes = limits.result.saturating_add(limits.logs).saturating_add(limits.checkpoint).saturating_add(REPORT_MAX);
-        self.link.frame_max = self.link.frame_max.max(usize::try_from(guest_bytes).unwrap_or(usize::MAX));
+        let frame_max = guest_bytes.max(request.reach.question_max());
+        self.link.frame_max = self.link.frame_max.max(usize::try_from(frame_max).unwrap_or(usize::MAX));
         self.link.put(&ToWorker::Run(Box::new(Order::new(number, component, &request)))).map_err(broken)?;
         let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
         let must_end = (Instant::now() + self.config.overrun_max).checked_add(timeout);
         let in_flight = InFlight {
             asked: Asked::of(&request),
+            asker: Arc::new(Asker::new(&request, sandbox::deadline(limits, Instant::now()))),
+            questions: HashMap::new(),
             signal,
             reply,
             sent_at: Timestamp::now(),
@@ -365,11 +388,36 @@ impl Process {
                     }
                     attempt.signal.news.checkpoint(bytes);
                 }
+                FromWorker::Ask { attempt, number, call } => self.ask(attempt, number, call)?,
+                FromWorker::Forget { attempt, number } => drop(self.attempt(attempt)?.questions.remove(&number)),
                 FromWorker::Pong => {}
                 FromWorker::Ready { .. } | FromWorker::Unfit { .. } => return Err(Gone::Because("it said a first word again".to_owned())),
             }
         }
         if there { Ok(()) } else { Err(Gone::Ended) }
+    }
+
+    /// Asks what a guest asks. It is answered by `turn`.
+    fn ask(&mut self, attempt: Number, number: u64, call: Call) -> Result<(), Gone> {
+        let gate = self.gate.clone();
+        let InFlight { asker, questions, .. } = self.attempts.get_mut(&attempt).ok_or_else(|| unknown(attempt))?;
+        if questions.len() >= asker.reach.at_once() || questions.contains_key(&number) {
+            return Err(Gone::Because(format!("it asked more for attempt {attempt} than any guest may at once")));
+        }
+        let asker = asker.clone();
+        let asked = self.asking.spawn(async move { (attempt, number, gate.ask(&asker, call).await) });
+        questions.insert(number, Question(asked));
+        Ok(())
+    }
+
+    /// `None`: the question was dropped.
+    fn answered(&mut self, answered: Option<Answered>) -> Result<(), Gone> {
+        let Some((attempt, number, answer)) = answered else { return Ok(()) };
+        let Some(in_flight) = self.attempts.get_mut(&attempt) else { return Ok(()) };
+        if in_flight.questions.remove(&number).is_none() {
+            return Ok(());
+        }
+        self.link.put(&ToWorker::Answer { attempt, number, answer }).map_err(broken)
     }
 
     fn reported(&mut self, number: Number, told: Told) -> Result<(), Gone> {

@@ -70,6 +70,7 @@ impl State {
             self.due.remove(&(at, key.clone()));
         }
         self.starts.remove(key);
+        self.namespaces.remove(key);
         self.drop_ends(key, apply::JOB_GONE, now);
         if let Some(stored) = self.jobs.remove(key) {
             self.follow(key, Some(&stored.job.spec.trigger), None);

@@ -10,6 +10,7 @@ mod ends;
 mod firing;
 mod history;
 mod jobs;
+mod key_value;
 mod runs;
 mod secrets;
 
@@ -23,8 +24,8 @@ use jiff::Timestamp;
 use crate::job::{Attempt, CalendarName, Cause, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, SecretName, Skipped, TenantId, UpstreamEnd, Version};
 
 use super::{
-    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, Lease, LeasedJob, OnConflict, Owner, Page,
-    PageRequest, Pushed, Renewed, Retention, RunFilter, Secret, Store, StoreCounts, StoreError, apply, starts::Starts,
+    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvUsage, Lease, LeasedJob,
+    Namespace, OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunFilter, Secret, Store, StoreCounts, StoreError, apply, starts::Starts,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -42,6 +43,7 @@ struct State {
     calendars: BTreeMap<(TenantId, CalendarName), Calendar>,
     secrets: BTreeMap<(TenantId, SecretName), Secret>,
     jobs: BTreeMap<JobKey, StoredJob>,
+    namespaces: BTreeMap<JobKey, Namespace>,
     /// Jobs that have a `wake_at`, soonest first.
     due: BTreeSet<(Timestamp, JobKey)>,
     runs: BTreeMap<RunId, StoredRun>,
@@ -306,6 +308,30 @@ impl Store for Memory {
 
     async fn arrived_ends(&self, key: &JobKey) -> Result<Vec<UpstreamEnd>, StoreError> {
         Ok(self.state().arrived(key).map(|arrived| arrived.end).collect())
+    }
+
+    async fn kv_get(&self, job: &JobKey, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().kv_get(job, key))
+    }
+
+    async fn kv_set(&self, job: &JobKey, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError> {
+        self.state().kv_set(job, key, value, bounds)
+    }
+
+    async fn kv_add(&self, job: &JobKey, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError> {
+        self.state().kv_add(job, key, delta, bounds)
+    }
+
+    async fn kv_delete(&self, job: &JobKey, key: &str) -> Result<bool, StoreError> {
+        Ok(self.state().kv_delete(job, key))
+    }
+
+    async fn kv_list(&self, job: &JobKey, after: Option<u64>) -> Result<KvKeys, StoreError> {
+        Ok(self.state().kv_list(job, after))
+    }
+
+    async fn kv_usage(&self, job: &JobKey) -> Result<KvUsage, StoreError> {
+        Ok(self.state().kv_usage(job))
     }
 
     async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError> {

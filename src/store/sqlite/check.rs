@@ -35,6 +35,10 @@ const INVARIANTS: &[&str] = &[
     "SELECT 'run ' || hex(run.id) || ' has a fencing token that was not given out' FROM run, tally WHERE token >= tokens",
     "SELECT 'a checkpoint is left of run ' || hex(run) || ', which does not wait for another attempt' FROM checkpoint \
      WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = checkpoint.run AND state IN (1, 2))",
+    "SELECT 'job ' || job.name || ' says that it keeps ' || u.keys || ' keys of ' || u.bytes || ' bytes, but that is not so' FROM job JOIN kv_usage AS u ON u.job = job.id \
+     JOIN (SELECT job, count(*) AS keys, sum(length(CAST(key AS BLOB)) + length(value)) AS bytes FROM kv GROUP BY job) AS k ON k.job = job.id \
+     WHERE u.keys <> k.keys OR u.bytes <> k.bytes",
+    "SELECT 'job ' || name || ' was removed, but it keeps keys' FROM job WHERE removed = 1 AND EXISTS (SELECT 1 FROM kv WHERE kv.job = job.id)",
     "SELECT 'an attempt is left of run ' || hex(run) || ', which is gone' FROM attempt WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = attempt.run)",
 ];
 

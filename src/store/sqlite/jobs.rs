@@ -135,6 +135,7 @@ impl Writer {
         let waiting: Vec<RunId> = self.db.query_all(sql, [id], |row| row.get(0))?;
         self.drop_ends(id, key, apply::JOB_GONE, now)?;
         self.forget_starts(id)?;
+        self.drop_namespace(id)?;
         let Self { db, live } = self;
         live.set_lease(id, None);
         live.forget_job(id);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor, Outside};
 use bellcage::job::Limits;
 
 use crate::support::cage;
@@ -11,21 +11,26 @@ use crate::support::cage;
 /// In threads of this process.
 #[path = "."]
 mod pool {
-    use super::{Arc, Executor};
+    use super::{Arc, Executor, Outside};
     use bellcage::executor::{Pool, PoolConfig};
 
     pub fn executor(workers: usize, slots: usize) -> Arc<dyn Executor> {
         Arc::new(Pool::start(PoolConfig { workers, slots, ..PoolConfig::default() }).expect("a pool"))
     }
 
+    pub fn executor_with(outside: Arc<dyn Outside>) -> Arc<dyn Executor> {
+        Arc::new(Pool::start_with(PoolConfig { workers: 1, slots: 4, ..PoolConfig::default() }, outside).expect("a pool"))
+    }
+
     mod cases;
+    mod outside;
     mod typed;
 }
 
 /// In confined processes.
 #[path = "."]
 mod workers {
-    use super::{Arc, Executor};
+    use super::{Arc, Executor, Outside};
     use crate::support::cage;
     use bellcage::executor::Workers;
 
@@ -33,14 +38,19 @@ mod workers {
         Arc::new(Workers::start(cage::workers_config(workers, slots)).expect("worker processes"))
     }
 
+    pub fn executor_with(outside: Arc<dyn Outside>) -> Arc<dyn Executor> {
+        Arc::new(Workers::start_with(cage::workers_config(1, 4), outside).expect("worker processes"))
+    }
+
     mod cases;
+    mod outside;
     mod typed;
 }
 
 /// In a confined process for each attempt.
 #[path = "."]
 mod process_per_run {
-    use super::{Arc, AttemptReport, AttemptRequest, Executor};
+    use super::{Arc, AttemptReport, AttemptRequest, Executor, Outside};
     use crate::support::cage;
     use async_trait::async_trait;
     use bellcage::executor::{Workers, WorkersConfig};
@@ -76,7 +86,13 @@ mod process_per_run {
         Arc::new(Alone(Workers::start(config).expect("worker processes")))
     }
 
+    pub fn executor_with(outside: Arc<dyn Outside>) -> Arc<dyn Executor> {
+        let config = WorkersConfig { alone_max: 8, ..cage::workers_config(1, 4) };
+        Arc::new(Alone(Workers::start_with(config, outside).expect("worker processes")))
+    }
+
     mod cases;
+    mod outside;
     mod typed;
 }
 

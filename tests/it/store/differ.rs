@@ -4,8 +4,8 @@
 
 use bellcage::job::{Job, JobKey, Outcome, Pause, RateLimit, Run, RunId, RunState, SkipReason, Skipped, TenantId, Version};
 use bellcage::store::{
-    AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, LeasedJob, Memory, OnConflict, Retention, RunFilter, Settled, Sqlite, SqliteOptions, Store,
-    StoreError,
+    AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, KvBounds, LeasedJob, Memory, OnConflict, Retention, RunFilter, Settled, Sqlite, SqliteOptions,
+    Store, StoreError,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +13,8 @@ use super::{at, attempt, commit, first_page, job_with, key, owner, run};
 
 const STEPS: usize = 250;
 const JOBS: u64 = 4;
+/// Low enough to be reached.
+const KEPT: KvBounds = KvBounds { bytes: 90, keys: 4 };
 
 #[tokio::test]
 async fn random_histories_are_the_same_on_both_stores() {
@@ -88,8 +90,17 @@ enum Step {
     ClaimLost(u64, usize),
     Cancel(u64),
     Prune(Retention),
+    /// What is set, added to or deleted, of which key of which job.
+    Keep(Kept, u64, u64),
     EndOthers,
     Restart,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    Set(usize),
+    Add(u64),
+    Delete,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +121,10 @@ impl Plan {
         let r = self.random.below(100);
         if self.random.one_in(3) {
             self.now = self.later(20);
+        }
+        if self.random.one_in(12) {
+            let what = [Kept::Set(self.random.below(40) as usize), Kept::Add(self.random.below(1_000)), Kept::Delete][self.random.below(3) as usize];
+            return Step::Keep(what, self.random.below(5), self.random.below(JOBS));
         }
         match r {
             0..2 => Step::Push(self.random.below(2), self.random.below(3)),
@@ -332,6 +347,14 @@ impl World {
                 Some(run) => show(store.cancel_run(&tenant, run.id, "by hand", now).await),
                 None => String::new(),
             },
+            Step::Keep(what, name, job) => {
+                let (job, name) = (key(&format!("job-{job}")), format!("key-{name}"));
+                match what {
+                    Kept::Set(bytes) => show(store.kv_set(&job, &name, vec![b'x'; bytes], KEPT).await),
+                    Kept::Add(delta) => show(store.kv_add(&job, &name, delta, KEPT).await),
+                    Kept::Delete => show(store.kv_delete(&job, &name).await),
+                }
+            }
             Step::Prune(retention) => show(store.prune(retention).await),
             Step::EndOthers => show(store.end_other_leases(&owner("a"), now).await),
             // How many leases there were is what a restart forgets.
@@ -371,6 +394,14 @@ async fn visible(store: &dyn Store, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     for job in store.jobs(&JobFilter::default(), first_page(1_000)).await.unwrap().items {
         lines.push(format!("{job:?} {:?} {:?}", store.arrived_ends(&job.key).await.unwrap(), store.rate_opens_at(&job.key).await.unwrap()));
+    }
+    for n in 0..JOBS {
+        let job = key(&format!("job-{n}"));
+        let keys = store.kv_list(&job, None).await.unwrap().keys;
+        lines.push(format!("{keys:?} {:?}", store.kv_usage(&job).await.unwrap()));
+        for name in keys {
+            lines.push(format!("{:?}", store.kv_get(&job, &name).await.unwrap()));
+        }
     }
     let labelled = JobFilter { labels: vec![("team".to_owned(), "1".to_owned())], ..JobFilter::default() };
     let ids = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.key).collect::<Vec<JobKey>>();

@@ -9,6 +9,7 @@ mod ends;
 mod firing;
 mod history;
 mod jobs;
+mod key_value;
 mod runs;
 mod secrets;
 mod sqlite;

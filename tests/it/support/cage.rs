@@ -2,13 +2,13 @@
 //! is compiled twice.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Outside, Pool, PoolConfig, Reach, Workers, WorkersConfig};
 use bellcage::job::{Entry, Isolation, Limits, RunId};
 
 pub fn compiler_config() -> CompilerConfig {
@@ -35,6 +35,10 @@ pub async fn artefact(component: &[u8]) -> Artefact {
 
 pub fn pool(slots: usize) -> Pool {
     Pool::start(PoolConfig { workers: 2, slots, ..PoolConfig::default() }).expect("a pool")
+}
+
+pub fn pool_with(slots: usize, outside: Arc<dyn Outside>) -> Pool {
+    Pool::start_with(PoolConfig { workers: 2, slots, ..PoolConfig::default() }, outside).expect("a pool")
 }
 
 pub fn workers_config(workers: usize, slots: usize) -> WorkersConfig {
@@ -72,6 +76,7 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
         secrets: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
+        reach: Reach::default(),
         isolation: Isolation::default(),
         scheduled_at: jiff::Timestamp::UNIX_EPOCH,
         scheduled_local: None,

@@ -1,0 +1,32 @@
+//! `--grant`: what a guest is given beyond its sandbox, shared by `run` and `job add`.
+
+use clap::Args;
+
+use crate::job::{Grants, KvGrant, bytes};
+
+use super::error::{CliError, Result};
+use super::limits::pairs;
+
+#[derive(Args, Default)]
+pub struct GrantFlags {
+    /// What the guest may reach: kv (a key-value namespace of the job's own), kv=SIZE (with this quota)
+    #[arg(long, value_name = "GRANT")]
+    grant: Vec<String>,
+    /// An environment variable; the guest sees no other
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+}
+
+impl GrantFlags {
+    pub fn grants(&self) -> Result<Grants> {
+        let mut grants = Grants { env: pairs("--env", &self.env)?, ..Grants::default() };
+        for typed in &self.grant {
+            match typed.split_once('=') {
+                None if typed == "kv" => grants.kv = Some(KvGrant::default()),
+                Some(("kv", size)) => grants.kv = Some(KvGrant { quota: Some(bytes::parse(size).map_err(|e| CliError::usage(format!("--grant kv: {e}")))?) }),
+                _ => return Err(CliError::usage(format!("--grant {typed:?} is no grant")).hint("use kv, or kv=SIZE")),
+            }
+        }
+        Ok(grants)
+    }
+}

@@ -1,0 +1,192 @@
+//! What guests reach outside of their sandbox, and what becomes of them where they may not.
+
+use async_trait::async_trait;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bellcage::executor::{Answer, Asker, AttemptReport, AttemptRequest, Call, Outside, Raw, Reach, Refusal, Space};
+use bellcage::job::{JobKey, Limits, Outcome, TenantId};
+use bellcage::outside::{World, WorldConfig};
+use jiff::SignedDuration;
+use tokio::sync::Notify;
+
+use super::executor_with;
+use crate::support::cage::{self, ReportExt as _};
+
+fn space(quota: u64) -> Reach {
+    let job = JobKey { tenant: TenantId::default(), id: "guest".parse().unwrap() };
+    Reach { kv: Some(Space { job, quota }) }
+}
+
+/// One attempt of the guest `keyvalue`, which does what its arguments say.
+async fn keyvalue(outside: Arc<dyn Outside>, reach: Reach, args: &[&str]) -> AttemptReport {
+    let request = cage::request(&cage::built_guest("keyvalue")).await;
+    let limits = Limits { timeout: SignedDuration::from_secs(20), ..Limits::default() };
+    executor_with(outside).run(AttemptRequest { args: args.into(), reach, limits, ..request }).await
+}
+
+fn world() -> Arc<dyn Outside> {
+    Arc::new(World::passing(WorldConfig { kv_keys: 2_500 }))
+}
+
+/// Answers nothing, ever; counts what waits.
+#[derive(Default)]
+struct Silence {
+    asked: Notify,
+    waiting: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Outside for Silence {
+    async fn ask(&self, _: &Asker, _: Call) -> Result<Answer, Refusal> {
+        struct Waits(Arc<AtomicUsize>);
+        impl Drop for Waits {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waits = Waits(self.waiting.clone());
+        self.asked.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// Waits until nobody waits, at the latest for half a minute.
+async fn nobody_waits(silence: &Silence) {
+    for _ in 0..3_000 {
+        if silence.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a question outlived its attempt");
+}
+
+#[tokio::test]
+async fn what_a_guest_sets_it_reads() {
+    let report = keyvalue(world(), space(1 << 20), &["get:a", "set:a:1", "get:a", "exists:a", "exists:b", "list", "delete:a", "get:a", "delete:a"]).await;
+    assert_eq!((report.outcome, report.message()), (Outcome::Succeeded, ""));
+    assert_eq!(report.stdout(), "nothing\nset\n1\ntrue\nfalse\n1: a\ndeleted\nnothing\ndeleted\n");
+}
+
+#[tokio::test]
+async fn numbers_are_added_to_by_the_keeper() {
+    let report = keyvalue(world(), space(1 << 20), &["add:n:40", "add:n:2", "get:n", "set:n:x", "add:n:1"]).await;
+    assert_eq!(report.stdout(), "40\n42\n42\nset\nrefused: the value of \"n\" is not a number that can be added to\n");
+}
+
+#[tokio::test]
+async fn more_keys_than_one_answer_lists_are_all_listed() {
+    let report = keyvalue(world(), space(1 << 20), &["fill:2500:1", "list", "set:another:1"]).await;
+    let text = report.stdout();
+    assert_eq!(text.lines().nth(1), Some("2500: key-0 key-1 key-2 key-3 key-4"), "{text}{}", report.message());
+    assert_eq!(text.lines().nth(2), Some("refused: the namespace has 2500 keys, as many as it may have"));
+}
+
+#[tokio::test]
+async fn past_its_quota_a_guest_is_told_so_and_goes_on() {
+    let report = keyvalue(world(), space(1_000), &["fill:1:990", "set:b:12345", "get:b", "fill:1:10", "set:b:12345"]).await;
+    let refused = "refused: the namespace would take 1001 bytes, above its quota of 1000";
+    assert_eq!(report.stdout(), format!("filled\n{refused}\nnothing\nfilled\nset\n"));
+    assert_eq!(report.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn a_value_of_a_mebibyte_comes_back_whole() {
+    let mebibyte = Limits { host_call_bytes: 4 << 20, ..Limits::default() };
+    let request = cage::request(&cage::built_guest("keyvalue")).await;
+    let args = ["fill:1:1048576", "exists:key-0"];
+    let report = executor_with(world()).run(AttemptRequest { args: args[..].into(), reach: space(2 << 20), limits: mebibyte, ..request }).await;
+    assert_eq!((report.stdout().as_str(), report.message()), ("filled\ntrue\n", ""));
+}
+
+#[tokio::test]
+async fn without_the_grant_nothing_opens_and_nobody_is_asked() {
+    let silence = Arc::new(Silence::default());
+    let report = keyvalue(silence, Reach::default(), &["set:a:1"]).await;
+    assert_eq!((report.outcome, report.stdout().as_str()), (Outcome::Succeeded, "access denied\n"));
+}
+
+#[tokio::test]
+async fn there_is_no_other_bucket_than_the_jobs_own() {
+    let report = keyvalue(world(), space(1 << 20), &["open:default", "open:", "open:other-job"]).await;
+    assert_eq!(report.stdout(), "opened\nopened\nno such store\n");
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_interface_and_limited() {
+    let report = keyvalue(world(), space(1 << 20), &["set:a:1", "get:a"]).await;
+    // To open it, to set and get, to drop it.
+    assert_eq!(report.receipt.host_calls_by_interface.get("wasi:keyvalue/store"), Some(&4));
+    let request = cage::request(&cage::built_guest("keyvalue")).await;
+    let limits = Limits { host_calls: 2_000, ..Limits::default() };
+    let report = executor_with(world()).run(AttemptRequest { args: ["spin"][..].into(), reach: space(1 << 20), limits, ..request }).await;
+    assert_eq!((report.outcome, report.code()), (Outcome::Limit, "limit-host-calls"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_for_an_answer_times_out_and_its_question_is_dropped() {
+    let silence = Arc::new(Silence::default());
+    let request = cage::request(&cage::built_guest("keyvalue")).await;
+    let limits = Limits { timeout: SignedDuration::from_millis(200), ..Limits::default() };
+    let report = executor_with(silence.clone()).run(AttemptRequest { args: ["get:a"][..].into(), reach: space(1 << 20), limits, ..request }).await;
+    assert_eq!(report.outcome, Outcome::Timeout);
+    nobody_waits(&silence).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_for_an_answer_can_be_cancelled() {
+    let silence = Arc::new(Silence::default());
+    let executor = executor_with(silence.clone());
+    let request = AttemptRequest { args: ["get:a"][..].into(), reach: space(1 << 20), ..cage::request(&cage::built_guest("keyvalue")).await };
+    let run = request.run;
+    let (report, ()) = tokio::join!(executor.run(request), async {
+        silence.asked.notified().await;
+        executor.cancel(run, "enough");
+    });
+    assert_eq!((report.outcome, report.message()), (Outcome::Cancelled, "cancelled: enough"));
+    nobody_waits(&silence).await;
+}
+
+/// Panics, or gives an answer of another kind.
+struct Broken(bool);
+
+#[async_trait]
+impl Outside for Broken {
+    async fn ask(&self, _: &Asker, _: Call) -> Result<Answer, Refusal> {
+        assert!(!self.0, "as a test asked");
+        Ok(Answer::Done)
+    }
+}
+
+#[tokio::test]
+async fn a_fault_outside_is_an_error_to_the_guest_and_no_more() {
+    for (panics, told) in [(true, "refused: a fault in bellcage itself\n"), (false, "refused: the answer is none to this call\n")] {
+        let report = keyvalue(Arc::new(Broken(panics)), space(1 << 20), &["get:a"]).await;
+        assert_eq!((report.outcome, report.stdout().as_str()), (Outcome::Succeeded, told));
+    }
+}
+
+/// Remembers who asked what.
+#[derive(Default)]
+struct Record(Mutex<Vec<(String, u32, Call)>>);
+
+#[async_trait]
+impl Outside for Record {
+    async fn ask(&self, asker: &Asker, call: Call) -> Result<Answer, Refusal> {
+        self.0.lock().unwrap().push((asker.job.clone(), asker.attempt, call));
+        Ok(Answer::Value(Some(Raw(b"recorded".to_vec()))))
+    }
+}
+
+#[tokio::test]
+async fn every_question_passes_one_place_as_a_plain_value() {
+    let record = Arc::new(Record::default());
+    let report = keyvalue(record.clone(), space(1 << 20), &["get:a"]).await;
+    assert_eq!(report.stdout(), "recorded\n");
+    let asked = record.0.lock().unwrap();
+    assert_eq!((asked[0].0.as_str(), asked[0].1), ("guest", 1));
+    assert_eq!(serde_json::to_value(&asked[0].2).unwrap(), serde_json::json!({ "KeyValue": { "Get": { "key": "a" } } }));
+}
