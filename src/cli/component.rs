@@ -38,7 +38,7 @@ pub enum ComponentCommand {
         /// NAME, NAME@VERSION or NAME@sha256:…; with --schema also NAME:ENTRY
         #[arg(value_name = "NAME[@VERSION]")]
         name: String,
-        /// Only the JSON Schema of an entry's arguments; without ENTRY, of `main` or of the only one
+        /// Only the JSON Schema of an entry's arguments; without ENTRY, of `main`, else of the typed job, else of the only one
         #[arg(long)]
         schema: bool,
     },
@@ -166,14 +166,14 @@ fn schema(typed: &str, context: &Context) -> Result {
     let Reference { name, version, entry } = typed.parse()?;
     let detail = context.client()?.component(&name, version_text(version).as_deref(), true)?;
     let entries = &detail.component.entries;
-    let found = match (entries.iter().find(|e| e.name == entry.to_string()), &**entries, &entry) {
-        (Some(found), ..) => found,
-        (None, [only], Entry::Main) => only,
-        _ => {
-            let names: Vec<_> = entries.iter().map(|e| e.name.as_str()).collect();
-            let error = CliError::new(Exit::NOT_FOUND, "no-such-entry", format!("component \"{name}\" has no entry \"{entry}\""));
-            return Err(error.hint(format!("it has: {}", names.join(", "))));
-        }
+    let usual = || {
+        let job = entries.iter().find(|e| e.kind == "job");
+        job.or(if let [only] = entries.as_slice() { Some(only) } else { None }).filter(|_| entry == Entry::Main)
+    };
+    let Some(found) = entries.iter().find(|e| e.name == entry.to_string()).or_else(usual) else {
+        let names: Vec<_> = entries.iter().map(|e| e.name.as_str()).collect();
+        let error = CliError::new(Exit::NOT_FOUND, "no-such-entry", format!("component \"{name}\" has no entry \"{entry}\""));
+        return Err(error.hint(format!("it has: {}", names.join(", "))));
     };
     context.out.document(&found.schema)?;
     Ok(Exit::OK)

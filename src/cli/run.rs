@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, System};
 use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
-use crate::component::{EngineSettings, EntryError};
+use crate::component::{EngineSettings, EntryError, Inspection};
 use crate::config::{self, Config};
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Space};
 use crate::job::{Entry, GrantError, Grants, Isolation, JobKey, JobSpec, Outcome, RunId, RunResult, SpecError, Stdout, TenantId};
@@ -35,11 +35,11 @@ escaped), the log to stderr; the exit code says the outcome: 0 succeeded, 20 fai
 pub struct RunArgs {
     #[command(flatten)]
     limits: LimitFlags,
-    /// Call this exported function instead of the command
+    /// The exported function to call [default: the command, else the typed job, else the only function]
     #[arg(long, value_name = "FUNCTION")]
     entry: Option<String>,
     /// The function's arguments in JSON: an object by name, or a list by position
-    #[arg(long, value_name = "JSON", requires = "entry")]
+    #[arg(long, value_name = "JSON")]
     args: Option<String>,
     #[command(flatten)]
     grants: GrantFlags,
@@ -64,27 +64,19 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     let [file, guest_args @ ..] = args.guest.as_slice() else { return Err(CliError::usage("no component was named")) };
     let config = &context.loaded.config;
     let (program, bytes) = component(Path::new(file), config)?;
-    let entry = args.entry.as_deref().map_or(Ok(Entry::Main), str::parse)?;
-    if entry != Entry::Main && !guest_args.is_empty() {
-        return Err(CliError::usage("a function is given its arguments with --args").hint("for example --args '{\"day\":\"yesterday\"}' before FILE"));
-    }
-    if entry != Entry::Main && StdoutFlag::form(args.stdout) == Stdout::Json {
-        return Err(SpecError::StdoutOfFunction.into());
-    }
     let guest_args = guest_args.iter().map(text).collect::<Result<Vec<_>>>()?;
     let request = Request {
         program,
-        entry,
+        entry: args.entry.as_deref().map(str::parse).transpose()?,
         args: arguments(args.args.as_deref(), &guest_args)?.unwrap_or_default(),
         grants: args.grants.grants()?,
+        is_argv: !guest_args.is_empty(),
+        stdout: StdoutFlag::form(args.stdout),
         stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.unwrap_or_default(),
         limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
-    let mut report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
-    if StdoutFlag::form(args.stdout) == Stdout::Json {
-        report.read_stdout_as_json();
-    }
+    let report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
     tell(&report, args.receipt, context)?;
     Ok(Exit::of_outcome(report.outcome))
 }
@@ -92,10 +84,14 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
 /// What the attempt is given besides the component.
 struct Request {
     program: String,
-    entry: Entry,
+    /// `None`: the usual one.
+    entry: Option<Entry>,
     args: Value,
+    /// They were given one by one, behind the file.
+    is_argv: bool,
     grants: Grants,
     stdin: Vec<u8>,
+    stdout: Stdout,
     limits: crate::job::Limits,
 }
 
@@ -136,11 +132,9 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         }
     };
     let (artefact, inspection) = found;
-    let entry = inspection.entry(&request.entry)?;
-    JobSpec::validate_args(&request.entry, &request.args)?;
-    if let Some(signature) = &entry.types {
-        signature.check(&request.args).map_err(|e| CliError::new(Exit::USAGE, "bad-args", e.to_string()).hint(format!("it takes {}", entry.signature)))?;
-    }
+    let entry = request.entry.clone().unwrap_or_else(|| inspection.usual_entry());
+    check(&request, &entry, &inspection)?;
+    let stdout = request.stdout;
     let reach = reach(&request.grants, config)?;
     let pool = Pool::start_with(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() }, Arc::new(World::passing(world_config(config))))?;
     let run = RunId(uuid::Uuid::now_v7());
@@ -150,7 +144,7 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         attempt: 1,
         job: request.program.clone(),
         component: artefact,
-        entry: request.entry,
+        entry,
         args: request.args,
         program: request.program,
         env: request.grants.env.into_iter().collect(),
@@ -165,7 +159,30 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         due_at: None::<Timestamp>,
     };
     tokio::spawn(cancel_on_signal(pool.clone(), run));
-    Ok(pool.run(request).await)
+    let mut report = pool.run(request).await;
+    if stdout == Stdout::Json {
+        report.read_stdout_as_json();
+    }
+    Ok(report)
+}
+
+/// Refuses what the entry could not be given.
+fn check(request: &Request, entry: &Entry, inspection: &Inspection) -> Result<()> {
+    let info = inspection.entry(entry)?;
+    if *entry != Entry::Main && request.is_argv {
+        let message = format!("{} is a function, which is given its arguments with --args", info.name);
+        return Err(CliError::usage(message).hint("for example --args '{\"day\":\"yesterday\"}' before FILE"));
+    }
+    if *entry != Entry::Main && request.stdout == Stdout::Json {
+        return Err(SpecError::StdoutOfFunction.into());
+    }
+    JobSpec::validate_args(entry, &request.args)?;
+    match &info.types {
+        Some(types) => {
+            types.check(&request.args).map_err(|e| CliError::new(Exit::USAGE, "bad-args", e.to_string()).hint(format!("it takes {}", info.signature)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What the grants let it reach. Without a job its namespace is nobody's, and passes with this command.

@@ -73,6 +73,16 @@ const SCHEMA: &str = "https://json-schema.org/draft/2020-12/schema";
 const SIGNATURES_MAX: usize = 4 << 20;
 
 impl Inspection {
+    /// What is called where no entry is named: `main`, else the typed job, else the only function.
+    pub fn usual_entry(&self) -> Entry {
+        let job = || self.entries.iter().find(|e| e.kind == EntryKind::Job);
+        let only = || if let [only] = self.entries.as_slice() { Some(only) } else { None };
+        match job().or_else(only) {
+            Some(entry) if !self.entries.iter().any(|e| e.kind == EntryKind::Command) => Entry::Function(entry.full_name().into()),
+            _ => Entry::Main,
+        }
+    }
+
     /// What `entry` means. A function of an interface may be named with the interface in short (`api.run`), without its
     /// version (`acme:reports/api.run`) or in full.
     pub fn entry(&self, entry: &Entry) -> Result<&EntryInfo, EntryError> {

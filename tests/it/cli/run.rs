@@ -108,8 +108,21 @@ fn an_exported_function_is_called_with_json_arguments() {
     assert_eq!(place.bellcage(&["run", "--entry", "add", "--args", r#"{"a":2,"b":3}"#, "add.wasm"]).ok(), "5\n");
     assert_eq!(place.json(&["run", "--entry", "add", "--args", "[2,40]", "add.wasm"])["result"], 42);
     place.bellcage(&["run", "--entry", "add", "--args", "[2,-1]", "add.wasm"]).refused(2, "args[1]", "it takes func(a: u32, b: u32) -> u32");
-    place.bellcage(&["run", "add.wasm"]).refused(2, "the component has no entry \"main\"", "it has: add");
-    place.bellcage(&["run", "--entry", "add", "add.wasm", "2", "3"]).refused(2, "a function is given its arguments with --args", "for example --args");
+    place.bellcage(&["run", "--entry", "sub", "add.wasm"]).refused(2, "the component has no entry \"sub\"", "it has: add");
+    place.bellcage(&["run", "add.wasm", "2", "3"]).refused(2, "add is a function, which is given its arguments with --args", "for example --args");
+}
+
+#[test]
+fn without_a_name_the_command_is_called_else_the_typed_job_else_the_only_function() {
+    let place = Place::default();
+    let guest = |name: &str| place.write(&format!("{name}.wasm"), crate::support::cage::built_guest(name)).to_str().unwrap().to_owned();
+    assert_eq!(place.bellcage(&["run", "--args", "{\"number\":\"4539 1488 0343 6467\"}", &guest("luhn")]).ok(), "true\n");
+    // Its tool makes it export a function besides.
+    let js = guest("template-js");
+    assert_eq!(place.json(&["run", "--args", "{\"name\":\"Ada\"}", &js])["result"]["greeting"], "hello Ada");
+    place.bellcage(&["run", &guest("distance")]).refused(2, "the component has no entry \"main\"", "it has: ");
+    let refused = place.bellcage(&["run", "--stdout", "json", "--args", "{}", &js]);
+    assert!(refused.code == 2 && refused.stderr.starts_with("error: stdout = \"json\" is for commands"), "{refused:?}");
 }
 
 #[test]
