@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{JobKey, Outcome, Receipt, Reference, RunError, RunId, RunKey, UpstreamEnd};
+use super::{Job, JobKey, Outcome, Receipt, Reference, RunError, RunId, RunKey, UpstreamEnd};
 
 /// One execution of a job for one firing, or on demand; of one or more attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,35 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run of `job` as it is made `now`: due at once, not attempted yet.
+    pub fn new(id: RunId, job: &Job, cause: Cause, now: Timestamp) -> Self {
+        Self {
+            id,
+            job: job.key.clone(),
+            cause,
+            upstream: Vec::new(),
+            key: None,
+            backfill_max: None,
+            scheduled_at: now,
+            start_at: now,
+            rate_limited: false,
+            start_deadline: None,
+            priority: job.spec.priority,
+            state: RunState::Queued,
+            component: job.spec.component.clone(),
+            args: None,
+            attempt: 0,
+            lost_attempts: 0,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            outcome: None,
+            cancel_requested: None,
+            error: None,
+            receipt: None,
+        }
+    }
+
     /// Whether firings of its job reckon with it while it has not ended: not with one that was asked for at a time to come, nor
     /// with one of a backfill.
     pub fn is_in_the_way(&self, now: Timestamp) -> bool {

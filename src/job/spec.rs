@@ -101,6 +101,24 @@ pub enum SpecError {
     Trigger(#[from] TriggerError),
 }
 
+impl SpecError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Zero { field: "retry.max_attempts" } => "1 is the first attempt and no other",
+            Self::Zero { field: "max_running" } => "to run nothing for a while, pause the job",
+            Self::Zero { .. } => "leave it out for its default",
+            Self::CommandArgs { .. } => "for example args = [\"--limit\", \"10\"]",
+            Self::TwiceGranted { .. } => "keep one of them",
+            Self::EnvName { .. } => "write it as NAME = \"value\"",
+            Self::TooLarge { .. } => "let the guest read more from what it is granted",
+            Self::AfterOutcome { .. } => return Some(format!("use {}", super::Outcome::ALL.map(super::Outcome::as_str).join(", "))),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
 impl JobSpec {
     /// A job of `component` with the given trigger and every other field at its default.
     pub fn new(component: Reference, trigger: TriggerSpec) -> Self {

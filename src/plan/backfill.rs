@@ -50,9 +50,10 @@ pub fn backfill(past: Past<'_>, running_max: u32, now: Timestamp) -> Backfill {
             ..run(due, Named { at, upstream: Vec::new() }, now)
         });
     }
-    // All may start at once; a microsecond between each keeps them in order.
+    // All may start at once; a microsecond between each keeps them in order. They are listed in it too.
     let mut start_at = now;
-    for run in backfill.runs.iter_mut().rev() {
+    for (place, run) in backfill.runs.iter_mut().enumerate().rev() {
+        run.id = run.id.in_place(place);
         run.start_at = start_at;
         start_at = before(start_at);
     }

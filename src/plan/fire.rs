@@ -12,7 +12,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::job::{After, Cause, Coalesce, Job, JobState, Overlap, Pause, Run, RunId, RunState, SkipReason, Skipped, UpstreamEnd};
+use crate::job::{After, Cause, Coalesce, Job, JobState, Overlap, Pause, Run, RunId, SkipReason, Skipped, UpstreamEnd};
 use crate::trigger::{Excluded, Salt, Trigger, jitter_offset};
 
 use super::after;
@@ -237,30 +237,14 @@ pub(super) fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -
         let moved = at.saturating_add(jitter_offset(salt, at, spec.jitter)).unwrap_or(at);
         start_at = trigger.next_after(at).map_or(moved, |next| moved.min(next));
     }
+    let cause = if due.after.is_some() { Cause::After } else { Cause::Scheduled };
+    let fresh = Run::new(run_id(job, at, &upstream, now), job, cause, now);
     Run {
-        id: run_id(job, at, &upstream, now),
-        job: job.key.clone(),
-        cause: if due.after.is_some() { Cause::After } else { Cause::Scheduled },
         upstream,
-        key: None,
-        backfill_max: None,
         scheduled_at: at,
         start_at,
-        rate_limited: false,
         start_deadline: grace(job).map(|grace| at.saturating_add(spec.jitter.saturating_add(grace)).unwrap_or(Timestamp::MAX)),
-        priority: spec.priority,
-        state: RunState::Queued,
-        component: spec.component.clone(),
-        args: None,
-        attempt: 0,
-        lost_attempts: 0,
-        created_at: now,
-        started_at: None,
-        ended_at: None,
-        outcome: None,
-        cancel_requested: None,
-        error: None,
-        receipt: None,
+        ..fresh
     }
 }
 

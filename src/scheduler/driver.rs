@@ -212,19 +212,36 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
             // The lease may have been renewed under another token meanwhile.
             claimed.lease.token = inner.in_flight().get(&claimed.run.id).map_or(claimed.lease.token, |ours| ours.token);
         }
-        while let Err(error) = inner.steps.settle(items.clone(), now).await {
-            tracing::error!(%error, attempts = items.len(), "ended attempts could not be stored; trying again");
-            if matches!(error, StoreError::Closed) {
-                break;
-            }
-            tokio::time::sleep(STORE_WAIT).await;
-        }
+        store_ended(&inner, items, now).await;
         let mut in_flight = inner.in_flight();
         for run in runs {
             in_flight.remove(&run);
         }
         drop(in_flight);
         inner.wake.notify_one();
+    }
+}
+
+/// Stores ended attempts, however long that takes. One that the store refuses is given up: its lease ends, and it is settled as lost.
+async fn store_ended(inner: &Inner, items: Vec<Ended>, now: Timestamp) {
+    let mut batches = vec![items];
+    while let Some(items) = batches.pop() {
+        match inner.steps.settle(items.clone(), now).await {
+            Ok(()) => {}
+            Err(StoreError::Closed) => {
+                tracing::error!(attempts = items.len(), "the store was closed; the next server settles these attempts as lost");
+                return;
+            }
+            Err(StoreError::Refused(detail)) if items.len() == 1 => {
+                tracing::error!(run = %items[0].claimed.run.id, detail, "the store refuses an attempt's record; it will be settled as lost");
+            }
+            Err(StoreError::Refused(_)) => batches.extend(items.into_iter().map(|item| vec![item])),
+            Err(error) => {
+                tracing::error!(%error, attempts = items.len(), "ended attempts could not be stored; trying again");
+                tokio::time::sleep(STORE_WAIT).await;
+                batches.push(items);
+            }
+        }
     }
 }
 

@@ -165,7 +165,7 @@ impl SchedulerError {
                 StoreError::JobExists(_) | StoreError::Conflict(_) | StoreError::InUse { .. } | StoreError::CalendarInUse { .. } => ErrorKind::Conflict,
                 StoreError::Cursor { .. } | StoreError::KeyValue(_) => ErrorKind::Invalid,
                 StoreError::Full | StoreError::ReadOnly { .. } | StoreError::Closed | StoreError::Locked { .. } => ErrorKind::Unavailable,
-                StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Backend(_) => ErrorKind::Internal,
+                StoreError::Newer { .. } | StoreError::Corrupt { .. } | StoreError::Refused(_) | StoreError::Backend(_) => ErrorKind::Internal,
             },
             Self::ComponentNotUploaded(_) | Self::NoSuchVersion { .. } => ErrorKind::NotFound,
             Self::BreaksJobs { .. } | Self::AsksForMore { .. } => ErrorKind::Conflict,
@@ -193,7 +193,7 @@ impl SchedulerError {
                 StoreError::ReadOnly { .. } => "store-read-only",
                 StoreError::Full => "disk-full",
                 StoreError::Closed => "store-closed",
-                StoreError::Backend(_) => "store-failed",
+                StoreError::Refused(_) | StoreError::Backend(_) => "store-failed",
             },
             Self::Component(e) => e.code(),
             Self::Secret(e) => e.code(),
@@ -244,15 +244,14 @@ impl SchedulerError {
             Self::AsksForMore { .. } => {
                 Some("where that is as it should be, push it with --approve-grants; jobs get nothing but what they were granted".to_owned())
             }
-            Self::Spec(SpecError::CommandArgs { .. }) => Some("for example args = [\"--limit\", \"10\"]".to_owned()),
-            Self::Spec(SpecError::TwiceGranted { .. }) => Some("keep one of them".to_owned()),
+            Self::Spec(e) => e.hint(),
+            Self::TooOften { min, .. } => Some(format!("take {min} or longer; the minimum is scheduler.every_min of the configuration")),
             Self::Ended => Some("give it an instant to come, or run the job on demand: a manual trigger and bellcage trigger JOB".to_owned()),
-            Self::BackfillPeriod { .. } => Some("let it begin before it ends, and end before now".to_owned()),
+            Self::BackfillPeriod { .. } => Some("let it begin before it ends, and end before now; without an end it is up to now".to_owned()),
             Self::BackfillTooLarge { .. } => Some("take a shorter period, or raise the limit".to_owned()),
             Self::PastStart { .. } => Some("leave the time out to run it now".to_owned()),
             Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
             Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),
-            Self::Spec(SpecError::AfterOutcome { .. }) => Some(format!("use {}", crate::job::Outcome::ALL.map(|o| o.as_str()).join(", "))),
             Self::Limit(_) | Self::Grant(_) => Some("see the caps with: bellcage config show".to_owned()),
             _ => None,
         }

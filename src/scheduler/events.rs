@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::job::{ComponentName, JobKey, Outcome, Progress, Receipt, Run, RunId, SkipReason, TenantId};
+use crate::job::{ComponentName, JobKey, Outcome, Progress, Receipt, Run, RunId, SkipReason, Skipped, TenantId};
 
 /// How many past events a late-comer can ask for.
 const KEPT: usize = 1_024;
@@ -38,7 +38,7 @@ pub enum EventKind {
     RunProgress { job: JobKey, run: RunId, attempt: u32, progress: Progress },
     RunEnded { job: JobKey, run: RunId, attempt: u32, outcome: Outcome, scheduled_at: Timestamp, message: Option<String>, receipt: Option<Box<Receipt>> },
     RunRetry { job: JobKey, run: RunId, attempt: u32, outcome: Outcome, at: Timestamp },
-    FiringSkipped { job: JobKey, reason: SkipReason, count: u64, first: Timestamp, last: Timestamp },
+    FiringSkipped { job: JobKey, reason: SkipReason, detail: Option<String>, count: u64, first: Timestamp, last: Timestamp },
 }
 
 /// The hub: senders and the events kept for replay.
@@ -83,6 +83,11 @@ impl Events {
 }
 
 impl EventKind {
+    pub(super) fn firing_skipped(job: &JobKey, skip: &Skipped) -> Self {
+        let Skipped { reason, ref detail, count, first, last, .. } = *skip;
+        Self::FiringSkipped { job: job.clone(), reason, detail: detail.clone(), count, first, last }
+    }
+
     pub(super) fn run_ended(run: &Run, outcome: Outcome) -> Self {
         Self::RunEnded {
             job: run.job.clone(),
@@ -91,7 +96,7 @@ impl EventKind {
             outcome,
             scheduled_at: run.scheduled_at,
             message: run.error.as_ref().map(|e| e.message.clone()),
-            receipt: run.receipt.clone().map(Box::new),
+            receipt: run.receipt.clone().filter(Receipt::is_known).map(Box::new),
         }
     }
 }

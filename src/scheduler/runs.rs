@@ -120,29 +120,5 @@ impl Scheduler {
 /// A run of `job` that is to start at once.
 pub(super) fn on_demand(job: &Job, args: Option<serde_json::Value>, now: Timestamp) -> Run {
     let unix = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(now.as_second()).unwrap_or(0), now.subsec_nanosecond().unsigned_abs());
-    Run {
-        id: RunId(uuid::Uuid::new_v7(unix)),
-        job: job.key.clone(),
-        cause: Cause::OnDemand,
-        upstream: Vec::new(),
-        key: None,
-        backfill_max: None,
-        scheduled_at: now,
-        start_at: now,
-        rate_limited: false,
-        start_deadline: None,
-        priority: job.spec.priority,
-        state: RunState::Queued,
-        component: job.spec.component.clone(),
-        args,
-        attempt: 0,
-        lost_attempts: 0,
-        created_at: now,
-        started_at: None,
-        ended_at: None,
-        outcome: None,
-        cancel_requested: None,
-        error: None,
-        receipt: None,
-    }
+    Run { args, ..Run::new(RunId(uuid::Uuid::new_v7(unix)), job, Cause::OnDemand, now) }
 }

@@ -87,7 +87,16 @@ impl Steps {
             return Ok(fired);
         }
         let calendars = self.calendars(&leased).await?;
-        let firings: Vec<FiringCommit> = leased.into_iter().map(|job| self.decide(job, &calendars, now)).collect();
+        let firings = leased.iter().map(|job| self.decide(job, &calendars, now)).collect();
+        match self.commit(firings, now, &mut fired).await {
+            Err(StoreError::Refused(_)) => self.commit_each(&leased, &calendars, now, &mut fired).await?,
+            done => done?,
+        }
+        Ok(fired)
+    }
+
+    /// Carries out the firings, and tells who watches.
+    async fn commit(&self, firings: Vec<FiringCommit>, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
         let told: Vec<_> = firings.iter().map(Told::of).collect();
         let answers = self.store.commit_firings(firings).await?;
         for (told, answer) in told.into_iter().zip(answers) {
@@ -100,7 +109,24 @@ impl Steps {
             }
             fired.cancel.extend(told.cancel);
         }
-        Ok(fired)
+        Ok(())
+    }
+
+    /// The same one by one, where the store refused something of a batch: the job that it is about rests, the others go on.
+    async fn commit_each(&self, leased: &[LeasedJob], calendars: &Calendars, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
+        for job in leased {
+            match self.commit(vec![self.decide(job, calendars, now)], now, fired).await {
+                Err(StoreError::Refused(detail)) => {
+                    tracing::error!(job = %job.job.key, detail, "the store refuses this job's firing; the job rests until it is changed");
+                    let rests = rest(job, format!("the store refused its firing: {detail}"), now);
+                    // Its ends of upstream runs may be what cannot be stored.
+                    let rests = FiringCommit { steps: Vec::new(), consumed: Vec::new(), ..rests };
+                    self.commit(vec![rests], now, fired).await?;
+                }
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     /// The calendars that these jobs refer to, as they are now, or why one cannot be had.
@@ -123,7 +149,7 @@ impl Steps {
         Ok(calendars)
     }
 
-    fn decide(&self, leased: LeasedJob, calendars: &Calendars, now: Timestamp) -> FiringCommit {
+    fn decide(&self, leased: &LeasedJob, calendars: &Calendars, now: Timestamp) -> FiringCommit {
         let LeasedJob { job, lease, unfinished, unfinished_count, ends } = leased;
         let ends_seen = ends.last().map_or(0, |last| last.number);
         let named = job.spec.calendars.iter().map(|name| match calendars.get(&(job.key.tenant.clone(), name.clone())) {
@@ -132,37 +158,23 @@ impl Steps {
             None => Err(format!("calendar {:?} was not looked up", name.as_str())),
         });
         let after = || After::read(&job.spec.trigger).map_err(|e| e.to_string());
-        let known = named.collect::<Result<Vec<_>, _>>().and_then(|calendars| Ok((self.trigger(&job)?, calendars, after()?)));
+        let known = named.collect::<Result<Vec<_>, _>>().and_then(|calendars| Ok((self.trigger(job)?, calendars, after()?)));
         let (trigger, calendars, after) = match known {
             Ok(known) => known,
             // It was checked when it was added, so the rules have changed since; that job rests, others go on.
-            Err(reason) => {
-                return FiringCommit {
-                    job: job.key,
-                    token: lease.token,
-                    steps: plan::unresolved(ends.iter().map(|e| &e.end), &reason, now).map(FiringStep::Skip).into_iter().collect(),
-                    cancel: Vec::new(),
-                    cancel_reason: None,
-                    consumed: ends.iter().map(|e| e.number).collect(),
-                    ends_seen,
-                    next_fire: job.next_fire,
-                    wake_at: None,
-                    state: JobState::Unresolved(reason),
-                    pause: job.pause,
-                    now,
-                };
-            }
+            Err(reason) => return rest(leased, reason, now),
         };
         let unfinished: Vec<_> = unfinished.iter().map(|u| u.run).collect();
-        let (numbers, arrived): (Vec<u64>, Vec<_>) = ends.into_iter().map(|e| (e.number, e.end)).unzip();
+        let (numbers, arrived): (Vec<u64>, Vec<_>) = ends.iter().map(|e| (e.number, e.end.clone())).unzip();
         let after = after.as_ref().map(|after| Ends { after, arrived: &arrived });
-        let firing = plan::fire(Due { job: &job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count, after }, now);
+        let firing =
+            plan::fire(Due { job, trigger: &trigger, calendars: &calendars, unfinished: &unfinished, unfinished_count: *unfinished_count, after }, now);
         let step = |step| match step {
             plan::Step::Run(run) => FiringStep::Run(run),
             plan::Step::Skip(skip) => FiringStep::Skip(skip),
         };
         FiringCommit {
-            job: job.key,
+            job: job.key.clone(),
             token: lease.token,
             steps: firing.steps.into_iter().map(step).collect(),
             cancel_reason: (!firing.cancel.is_empty()).then(|| REPLACED.to_owned()),
@@ -246,7 +258,7 @@ impl Steps {
         let told: Vec<_> = missed
             .iter()
             .map(|(c, skip)| {
-                let kind = EventKind::FiringSkipped { job: c.run.job.clone(), reason: skip.reason, count: skip.count, first: skip.first, last: skip.last };
+                let kind = EventKind::firing_skipped(&c.run.job, skip);
                 (c.run.job.tenant.clone(), kind)
             })
             .collect();
@@ -310,6 +322,25 @@ impl Steps {
     }
 }
 
+/// The job cannot be scheduled, and is left alone until somebody changes it.
+fn rest(leased: &LeasedJob, reason: String, now: Timestamp) -> FiringCommit {
+    let LeasedJob { job, lease, ends, .. } = leased;
+    FiringCommit {
+        job: job.key.clone(),
+        token: lease.token,
+        steps: plan::unresolved(ends.iter().map(|e| &e.end), &reason, now).map(FiringStep::Skip).into_iter().collect(),
+        cancel: Vec::new(),
+        cancel_reason: None,
+        consumed: ends.iter().map(|e| e.number).collect(),
+        ends_seen: ends.last().map_or(0, |last| last.number),
+        next_fire: job.next_fire,
+        wake_at: None,
+        state: JobState::Unresolved(reason),
+        pause: job.pause.clone(),
+        now,
+    }
+}
+
 /// What a firing will have to tell, taken before it is handed to the store.
 struct Told {
     job: JobKey,
@@ -324,9 +355,7 @@ impl Told {
             .iter()
             .filter_map(|step| match step {
                 FiringStep::Run(_) => None,
-                FiringStep::Skip(skip) => {
-                    Some(EventKind::FiringSkipped { job: firing.job.clone(), reason: skip.reason, count: skip.count, first: skip.first, last: skip.last })
-                }
+                FiringStep::Skip(skip) => Some(EventKind::firing_skipped(&firing.job, skip)),
             })
             .collect();
         if firing.state == JobState::Finished {

@@ -34,6 +34,9 @@ pub enum StoreError {
     Full,
     #[error("the store has been closed")]
     Closed,
+    /// The database takes no such value: the same would be refused again.
+    #[error("the store refused a value: {0}")]
+    Refused(String),
     /// Anything else the database said.
     #[error("the store failed: {0}")]
     Backend(String),

@@ -135,10 +135,13 @@ fn last_second(member: &Trigger, at: i64, steps: &mut Steps) -> Option<i64> {
 }
 
 /// The number of firings in `(after, until]` of a trigger that must be asked for one after the other; a lower bound where
-/// they are many. There are surely as many as `at_least` says, which is asked only then.
+/// they are many, or far apart for what it takes to find them. There are surely as many as `at_least` says, which is asked only
+/// then. What `next_after` finds is always
+/// counted, so that 0 says that it finds none.
 pub(super) fn count(trigger: &Trigger, after: Timestamp, until: Timestamp, at_least: impl Fn() -> u64) -> Count {
+    let Some(first) = trigger.next_after(after).filter(|&first| first <= until) else { return Count { n: 0, exact: true } };
     let mut steps = Steps::new(COUNT_STEPS_MAX);
-    let (mut n, mut at) = (0, after);
+    let (mut n, mut at) = (1, first);
     while n < COUNT_MAX {
         match trigger.next(at, &mut steps).filter(|&next| next <= until) {
             Some(next) => (n, at) = (n + 1, next),
@@ -241,6 +244,17 @@ mod tests {
         let dense = trigger(r#"{"any":[{"cron":"* * * * * *"},{"cron":"0 12 * * *"}]}"#);
         let count = dense.count_between(at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
         assert_eq!((count.n, count.exact), (365 * 86_400, false));
+    }
+
+    #[test]
+    fn a_firing_that_is_far_to_seek_is_counted() {
+        // They agree every 9,973 × 9,967 seconds, which is three years and more steps than a count has.
+        let rare = trigger(r#"{"all":[{"every":"9973s","start":"2026-01-01T00:00:00Z"},{"every":"9967s","start":"2026-01-01T00:00:00Z"}]}"#);
+        let (after, until) = ("2026-01-02T00:00:00Z".parse().unwrap(), "2030-01-01T00:00:00Z".parse().unwrap());
+        assert!(rare.next_after(after).is_some_and(|next| next < until));
+        assert_eq!(rare.count_between(after, until).n, 1);
+        let none = rare.count_between(after, "2028-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!((none.n, none.exact), (0, true));
     }
 
     #[test]

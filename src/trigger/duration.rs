@@ -39,7 +39,8 @@ pub fn parse_duration(typed: &str) -> Result<SignedDuration, TriggerError> {
         let letters = unit_text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(unit_text.len());
         let unit = &unit_text[..letters];
         if unit.is_empty() {
-            return Err(refuse(at, at + digits, "the number has no unit"));
+            let what = if unit_text.starts_with(['.', ',']) { "a fraction is written in a smaller unit" } else { "the number has no unit" };
+            return Err(refuse(at, at + digits, what));
         }
         let size = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, size)| *size);
         let size = size.ok_or_else(|| refuse(at + digits, at + digits + letters, "this unit is not known"))?;

@@ -36,7 +36,7 @@ pub use spec::{
     AfterSpec, AllSpec, AnySpec, AtSpec, CalendarSpec, CronSpec, Dialect, EverySpec, FieldsSpec, First, Join, MonthDay, NamedFields, Period, TriggerSpec,
 };
 pub use wall::DstGap;
-pub use zone::{parse_end, parse_instant, parse_timezone};
+pub use zone::{parse_end, parse_instant, parse_timezone, show};
 
 /// Whose trigger it is: what spreads `H` and jitter, always in the same way.
 #[derive(Clone, Copy, Debug)]

@@ -76,6 +76,9 @@ pub enum EventKind {
     FiringSkipped {
         job: JobId,
         reason: SkipReason,
+        /// For people: the run in the way, the calendar.
+        #[serde(default)]
+        detail: Option<String>,
         count: u64,
         first: Timestamp,
         last: Timestamp,

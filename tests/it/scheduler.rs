@@ -7,13 +7,14 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::executor::Pool;
-use bellcage::job::{Cause, Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Run, RunId, RunState, TenantId};
 use bellcage::outside::{World, WorldConfig};
+use bellcage::scheduler::simulate::{Assumed, Simulation, SimulationOptions};
 use bellcage::scheduler::{
     Accept, BackfillRequest, Event, EventKind, OnConflict, Options, PageRequest, Parts, RunDetail, RunFilter, Scheduler, TriggerRequest,
 };
-use bellcage::store::{Memory, Store};
-use jiff::Timestamp;
+use bellcage::store::{Memory, Sqlite, SqliteOptions, Store};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -458,4 +459,30 @@ async fn a_backfill_makes_up_for_what_had_no_run_beside_the_schedule_and_can_be_
     rig.started().await;
     let done = rig.scheduler.cancel_runs(&tenant(), &key("spinner").id, Some(Cause::Backfill), "enough").await.expect("it is done");
     assert_eq!((done.cancelled + done.requested, done.more), (9, false));
+}
+
+#[tokio::test]
+async fn a_job_whose_firing_the_store_refuses_rests_and_the_others_go_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let open = || Sqlite::open(folder.path(), &SqliteOptions::default()).expect("a store");
+    drop(open());
+    let refusing =
+        "CREATE TRIGGER no BEFORE INSERT ON run WHEN NEW.job = (SELECT id FROM job WHERE name = 'bad') BEGIN SELECT RAISE(ABORT, 'no such run'); END";
+    rusqlite::Connection::open(folder.path().join("bellcage.db")).and_then(|db| db.execute_batch(refusing)).expect("a database");
+
+    let store = Arc::new(open());
+    let succeed = |_: &Run| Assumed { duration: SignedDuration::ZERO, outcome: Outcome::Succeeded };
+    let mut simulation = Simulation::new(store.clone(), at(0), SimulationOptions::default(), Box::new(succeed));
+    let spec: JobSpec = serde_json::from_value(json!({ "component": "reports", "trigger": { "every": "10s" } })).expect("a job");
+    for id in ["a", "bad", "z"] {
+        simulation.add_new_job(&key(id), &spec).await.expect("a good job");
+    }
+    simulation.run_until(at(25), |_| {}).await.expect("the store answers");
+
+    let runs = store.runs(&RunFilter::default(), PageRequest { after: None, limit: 100 }).await.expect("the store answers").items;
+    let of = |id: &str| runs.iter().filter(|run| run.job == key(id) && run.outcome == Some(Outcome::Succeeded)).count();
+    assert_eq!((of("a"), of("bad"), of("z")), (2, 0, 2));
+    let bad = store.job(&key("bad")).await.expect("it is kept");
+    assert!(matches!(&bad.state, JobState::Unresolved(reason) if reason.contains("no such run")), "{:?}", bad.state);
+    assert_eq!((bad.next_fire, bad.wake_at), (Some(at(10)), None), "what it owes is not forgotten");
 }

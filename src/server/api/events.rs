@@ -146,6 +146,6 @@ fn kind(kind: EventKind) -> wire::EventKind {
             Wire::RunEnded { job: job.id, run, attempt, outcome, scheduled_at, message, receipt }
         }
         EventKind::RunRetry { job, run, attempt, outcome, at } => Wire::RunRetry { job: job.id, run, attempt, outcome, retry_at: at },
-        EventKind::FiringSkipped { job, reason, count, first, last } => Wire::FiringSkipped { job: job.id, reason, count, first, last },
+        EventKind::FiringSkipped { job, reason, detail, count, first, last } => Wire::FiringSkipped { job: job.id, reason, detail, count, first, last },
     }
 }

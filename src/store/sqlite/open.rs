@@ -152,6 +152,7 @@ pub(super) fn failed(path: &Path, error: &rusqlite::Error) -> StoreError {
         }
         (_, Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen)) => StoreError::ReadOnly { path, detail },
         (_, Some(ErrorCode::DiskFull)) => StoreError::Full,
+        (_, Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)) => StoreError::Refused(detail),
         _ => StoreError::Backend(detail),
     }
 }

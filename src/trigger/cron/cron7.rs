@@ -61,7 +61,8 @@ fn explain(source: &str, error: &cron::error::Error) -> TriggerError {
         Some(n) => {
             let (start, end) = words[n];
             let shown: String = source[start..end].chars().take(40).collect();
-            refuse(source, start, end, format!("{shown:?} is not a {} in the dialect cron7", FIELDS[n])).hint(hint(n, &source[start..end]))
+            refuse(source, start, end, format!("{shown:?} is not {} {} in the dialect cron7", if n == 2 { "an" } else { "a" }, FIELDS[n]))
+                .hint(hint(n, &source[start..end]))
         }
         None => refuse(source, first.0, last.1, format!("not an expression of the dialect cron7: {}", error.to_string().lines().last().unwrap_or_default())),
     }

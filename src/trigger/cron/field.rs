@@ -44,9 +44,14 @@ impl Field {
         self.highest() - self.low + 1
     }
 
+    /// `an hour`, `a minute`.
+    pub fn with_article(&self) -> String {
+        format!("{} {}", if self.is(Self::HOUR) { "an" } else { "a" }, self.name)
+    }
+
     fn allowed(&self) -> String {
         match (self.names, self.low) {
-            ([], low) => format!("a {} is {low} to {}", self.name, self.high),
+            ([], low) => format!("{} is {low} to {}", self.with_article(), self.high),
             (_, 0) => "a weekday is 0 to 7 (0 and 7 are Sunday) or sun, mon, tue, wed, thu, fri, sat".to_owned(),
             (_, low) => format!("a month is {low} to {} or jan, feb, mar … dec", self.high),
         }
@@ -135,7 +140,7 @@ impl<'a> Cursor<'a> {
             self.at += digits.len();
             return match digits.parse() {
                 Ok(number) if (field.low..=field.high).contains(&number) => Ok(Value { number, start }),
-                _ => Err(self.refuse(start, self.at, format!("{} is not a {}", shorten(digits), field.name)).hint(field.allowed())),
+                _ => Err(self.refuse(start, self.at, format!("{} is not {}", shorten(digits), field.with_article())).hint(field.allowed())),
             };
         }
         let letters = self.word(|c| c.is_ascii_alphabetic());
@@ -146,7 +151,7 @@ impl<'a> Cursor<'a> {
             return Ok(Value { number: field.low + n as u32, start });
         }
         if !letters.is_empty() {
-            let error = self.refuse(start, start + letters.len(), format!("{} is not a {}", shorten(letters), field.name));
+            let error = self.refuse(start, start + letters.len(), format!("{} is not {}", shorten(letters), field.with_article()));
             return Err(match known {
                 Some(n) => error.hint(format!("write {}", field.names[n])),
                 None => error.hint(field.allowed()),
@@ -155,9 +160,9 @@ impl<'a> Cursor<'a> {
         let what = match self.peek() {
             Some(_) => {
                 let (start, end) = self.rest_of_item();
-                format!("{:?} is not a {}", &self.source[start..end.min(start + 20)], field.name)
+                format!("{:?} is not {}", &self.source[start..end.min(start + 20)], field.with_article())
             }
-            None => format!("a {} is missing here", field.name),
+            None => format!("{} is missing here", field.with_article()),
         };
         let end = if self.at < self.end { self.rest_of_item().1 } else { self.at + 1 };
         Err(self.refuse(self.at, end, what).hint(field.allowed()))

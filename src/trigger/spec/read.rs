@@ -223,7 +223,8 @@ impl<'a> Object<'a> {
                 Err(refuse(format!("manual never fires by itself, so {} cannot join it", self.kind)).hint("leave it out: any job can be triggered by hand"))
             }
             Some(_) => Err(refuse(format!("after fires when runs end, not at instants, so {} cannot join it", self.kind)).hint("make it a job of its own")),
-            None if members.is_empty() => Err(refuse(format!("{} has no members", self.kind))),
+            None if members.is_empty() => Err(refuse(format!("{} has no members", self.kind))
+                .hint(format!("for example {{\"{}\":[{{\"cron\":\"0 6 * * mon\"}},{{\"cron\":\"0 9 * * fri\"}}]}}", self.kind))),
             None => Ok(members),
         }
     }
