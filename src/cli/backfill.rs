@@ -16,9 +16,9 @@ pub struct BackfillArgs {
     /// The first instant; a local time or a date is meant in the job's zone
     #[arg(long, value_name = "TIME")]
     from: String,
-    /// The last instant, itself included; a date includes its day
+    /// The last instant, itself included; a date includes its day [default: now]
     #[arg(long, value_name = "TIME")]
-    to: String,
+    to: Option<String>,
     /// Backfills of the job at once, at most; its own schedule goes on beside them
     #[arg(long, value_name = "N", default_value_t = Backfill::MAX_RUNNING)]
     max_running: u32,
@@ -42,7 +42,8 @@ pub fn run(args: &BackfillArgs, context: &Context) -> Result {
     }
     let runs = if done.made == 1 { "run" } else { "runs" };
     let made = if done.dry_run { "would make" } else { "made" };
-    let mut line = format!("{made} {} {runs} of {job} for {} instants", grouped(done.made), grouped(done.named));
+    let instants = if done.named == 1 { "instant" } else { "instants" };
+    let mut line = format!("{made} {} {runs} of {job} for {} {instants}", grouped(done.made), grouped(done.named));
     if done.existing > 0 {
         line.push_str(&format!(", {} of which have a run", grouped(done.existing)));
     }
@@ -50,6 +51,11 @@ pub fn run(args: &BackfillArgs, context: &Context) -> Result {
         line.push_str(&format!(", {} fall into a calendar", grouped(done.excluded)));
     }
     out.line(&line)?;
+    if done.named == 0 {
+        out.note(&format!(
+            "the trigger of {job} names no instant in that period; manual and after never name one, and an interval without a start counts from when the job was added"
+        ));
+    }
     if done.made > 0 && !done.dry_run {
         out.hint(&format!("see how far it is: bellcage runs list --job {job} --cause backfill; stop it: bellcage runs cancel --job {job} --cause backfill"));
     }

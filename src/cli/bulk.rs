@@ -79,6 +79,9 @@ impl Told<'_> {
             return Ok(cut_short.map_or(self.exit, |error| error.exit));
         }
         out.line(&format!("{} {}, {} refused", self.done, self.word, self.refused))?;
+        if self.done + self.refused == 0 && cut_short.is_none() {
+            out.hint("no job has these labels: see them with bellcage job list --json");
+        }
         match cut_short {
             Some(error) => {
                 out.note("that is not all: it was cut short");

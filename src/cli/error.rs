@@ -1,4 +1,4 @@
-//! What a command ends with: an exit code, or an error that is printed as `error:`, the place with carets, `hint:`.
+//! What a command ends with: an exit code, or an error that is printed as `error[code]:`, the place with carets, `hint:`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -55,9 +55,10 @@ impl CliError {
         Self::new(Exit::USAGE, "usage", message)
     }
 
-    /// A file cannot be read or written.
+    /// A file cannot be read or written, or is not there.
     pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new(Exit::FAILED, "file", format!("{}: {}", path.display(), plain(error)))
+        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::FAILED };
+        Self::new(exit, "file", format!("{}: {}", path.display(), plain(error)))
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -72,7 +73,9 @@ impl CliError {
 
     /// What stands on stderr. Everything that may hold a user's or a guest's text is escaped.
     pub fn render(&self, style: Style) -> String {
-        let mut text = format!("{} {}\n", style.red("error:"), escape(&self.message));
+        // What clap says of a command line has no code either.
+        let code = if self.code == "usage" { String::new() } else { format!("[{}]", self.code) };
+        let mut text = format!("{} {}\n", style.red(&format!("error{code}:")), escape(&self.message));
         if let Some(span) = &self.span {
             for line in span.caret().lines() {
                 text.push_str(&format!("  {}\n", escape(line)));
@@ -142,7 +145,7 @@ impl From<SpecError> for CliError {
     fn from(e: SpecError) -> Self {
         match e {
             SpecError::Trigger(e) => e.into(),
-            e => Self::new(Exit::USAGE, "bad-job", e.to_string()),
+            e => Self::new(Exit::USAGE, "bad-job", e.to_string()).maybe_hint(e.hint()),
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn read_input(typed: &str, most: u64) -> Result<Vec<u8>> {
     };
     result.map_err(|e| CliError::file(path, &e))?;
     if read.len() as u64 > most {
-        return Err(CliError::usage(format!("{typed} has more than {} bytes, the most that is taken", most)));
+        return Err(CliError::usage(format!("{typed} has more than {}, the most that is taken", bytes::format(most))).hint("was another file meant?"));
     }
     Ok(read)
 }

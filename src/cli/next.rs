@@ -104,7 +104,7 @@ pub fn fires(trigger: &Trigger, after: Timestamp, n: u32) -> Vec<Timestamp> {
 /// One firing a line, or that there is none.
 pub fn list(fires: &[Timestamp], zone: &TimeZone, now: Timestamp) -> String {
     if fires.is_empty() {
-        return "  it does not fire any more\n".to_owned();
+        return "  no firing\n".to_owned();
     }
     let lines: Vec<_> = fires.iter().map(|&t| (when::local(t, zone), when::relative(t, now))).collect();
     let width = lines.iter().map(|(local, _)| local.chars().count()).max().unwrap_or(0);
@@ -131,6 +131,10 @@ fn of_job(id: &str, args: &NextArgs, context: &Context) -> Result {
     let trigger = TriggerSpec::from_value(&job.trigger).and_then(|spec| spec.compile(Salt { tenant: job.tenant.as_str(), job: job.id.as_str() }));
     for note in trigger.iter().flat_map(|trigger| trigger.notes(after)) {
         context.out.note(&note);
+    }
+    let calendars: Vec<_> = job.spec["calendars"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    if !calendars.is_empty() {
+        context.out.note(&format!("what falls into calendar {} makes no run: it is recorded as skipped", calendars.join(" or ")));
     }
     if job.paused {
         context.out.note("the job is paused: these firings will be recorded as paused until it is resumed");

@@ -105,9 +105,13 @@ fn component(file: &Path, config: &Config) -> Result<(String, Vec<u8>)> {
     if let (false, Some(demo)) = (file.exists(), demo::find(&name)) {
         return Ok((demo.name.to_owned(), demo.bytes.to_vec()));
     }
-    let bytes = read_input(&name, config.server.component_max).map_err(|e| {
-        let names: Vec<_> = demo::DEMOS.iter().map(|demo| demo.name).collect();
-        e.hint(format!("name a component's file, or one of the demos: {}", names.join(", ")))
+    let bytes = read_input(&name, config.server.component_max).map_err(|e| match e.exit {
+        Exit::NOT_FOUND => {
+            let names: Vec<_> = demo::DEMOS.iter().map(|demo| demo.name).collect();
+            e.hint(format!("name a component's file, or one of the demos: {}", names.join(", ")))
+        }
+        Exit::USAGE => e.hint("is it a component? The cap is server.component_max"),
+        _ => e,
     })?;
     Ok((file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), bytes))
 }

@@ -203,7 +203,7 @@ fn unknown(what: &str, typed: &str, names: &[&str]) -> CliError {
 }
 
 fn run_row(run: &Run, zones: &mut Zones<'_>) -> [String; 7] {
-    let receipt = measured(run);
+    let receipt = run.receipt.as_ref();
     [
         run.id.to_string(),
         run.job.to_string(),
@@ -213,11 +213,6 @@ fn run_row(run: &Run, zones: &mut Zones<'_>) -> [String; 7] {
         receipt.map_or(String::new(), |r| count(r.fuel_used)),
         receipt.map_or(String::new(), |r| size(r.memory_peak_bytes)),
     ]
-}
-
-/// The receipt of an attempt that was measured: of one that was lost or never began nothing is known, not even limits.
-fn measured(run: &Run) -> Option<&Receipt> {
-    run.receipt.as_ref().filter(|receipt| receipt.fuel_limit > 0)
 }
 
 fn firing_row(firing: &Firing, zones: &mut Zones<'_>) -> [String; 7] {
@@ -276,7 +271,7 @@ fn describe(detail: &RunDetail, zone: &TimeZone, out: &Output) -> String {
     rows.extend(run.key.as_ref().map(|key| ("key", key.to_string())));
     rows.extend(run.args.as_ref().map(|args| ("args", args.to_string())));
     let mut text = fields(out, &rows);
-    if let Some(receipt) = measured(run) {
+    if let Some(receipt) = &run.receipt {
         text.push_str(&format!("\n{}\n", out.stdout.bold("receipt")));
         text.push_str(&receipt_text(receipt, out));
     }
@@ -395,9 +390,9 @@ fn progress_words(fraction: Option<f64>, message: &str) -> String {
 
 /// One event on one line: when, which job, what.
 pub fn event_line(event: &Event, zone: &TimeZone, style: Style) -> String {
-    let at = event.at.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string();
+    let at = event.at.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S %Z").to_string();
     let job = event.kind.job().map_or_else(|| "-".to_owned(), ToString::to_string);
-    let head = format!("{} {:12}", style.dim(&at), job);
+    let head = format!("{} {:12}", style.dim(&format!("{at:13}")), job);
     let what = match &event.kind {
         EventKind::RunEnded { outcome, message, receipt, .. } => return format!("{head} {}", ended(*outcome, message.as_deref(), receipt.as_deref(), style)),
         EventKind::RunProgress { fraction, message, .. } => style.dim(&progress_words(*fraction, message)),
@@ -406,7 +401,7 @@ pub fn event_line(event: &Event, zone: &TimeZone, style: Style) -> String {
         EventKind::RunRetry { outcome, attempt, retry_at, .. } => {
             format!("{} in attempt {attempt}; the next one is {}", style.outcome(outcome.as_str()), when::relative(*retry_at, event.at))
         }
-        EventKind::FiringSkipped { reason, count, .. } => format!("{} {}", style.yellow("no run:"), skip_words(*reason, *count)),
+        EventKind::FiringSkipped { reason, detail, count, .. } => format!("{} {}", style.yellow("no run:"), skip_words(*reason, detail.as_deref(), *count)),
         EventKind::JobAdded { .. } => "added".to_owned(),
         EventKind::JobPaused { reason, .. } => format!("paused{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default()),
         EventKind::JobResumed { .. } => "resumed".to_owned(),
@@ -440,12 +435,12 @@ fn ended(outcome: Outcome, message: Option<&str>, receipt: Option<&Receipt>, sty
 }
 
 /// Why firings made no run.
-pub fn skip_words(reason: SkipReason, count: u64) -> String {
+fn skip_words(reason: SkipReason, detail: Option<&str>, count: u64) -> String {
     let what = match reason {
-        SkipReason::Missed => "missed",
-        SkipReason::Skipped => "the run before is still going",
+        SkipReason::Missed => detail.unwrap_or("missed"),
+        SkipReason::Skipped => detail.unwrap_or("the run before is still going"),
         SkipReason::Coalesced => "a later firing ran for it",
         SkipReason::Paused => "the job is paused",
     };
-    if count > 1 { format!("{what} ({} firings)", grouped(count)) } else { what.to_owned() }
+    if count > 1 { format!("{} ({} firings)", escape(what), grouped(count)) } else { escape(what).into_owned() }
 }

@@ -72,6 +72,12 @@ pub fn run(context: &Context) -> Result {
     for name in &context.loaded.unknown_variables {
         tracing::warn!("{name} is set and means nothing to bellcage");
     }
+    if !context.loaded.config.server.listen.ip().is_loopback() {
+        tracing::warn!(
+            "HTTP is not encrypted: whoever is on the way to {} reads the token; put a proxy with TLS before it",
+            context.loaded.config.server.listen
+        );
+    }
     until_signal(context, |server| {
         if context.out.json {
             context.out.document(&json!({ "address": server.file.address, "data": server.data, "pid": server.file.pid }))
@@ -91,7 +97,17 @@ pub fn until_signal(context: &Context, started: impl FnOnce(&Server) -> Result<(
     let result = runtime.block_on(async {
         // From here on a signal is seen, also while the server starts.
         let mut signals = Signals::new()?;
-        let server = Server::start(config).await?;
+        let starting = tokio::spawn({
+            let config = config.clone();
+            async move { Server::start(&config).await }
+        });
+        let server = tokio::select! {
+            started = starting => started.map_err(|e| CliError::new(Exit::FAILED, "internal", format!("the server could not start: {e}")))??,
+            name = signals.next() => {
+                tracing::info!("{name} while the server was starting: it ends at once");
+                return Ok(Exit::OK);
+            }
+        };
         let told = started(&server);
         if told.is_ok() {
             let name = signals.next().await;
@@ -197,14 +213,14 @@ impl Server {
     }
 }
 
-/// Refuses a directory that was there and that anybody may write into: whoever can put files beside the store can put
+/// Refuses a directory that was there and that others may write into: whoever can put files beside the store can put
 /// another key there, and compiled code that fits it.
 fn make_directory(data: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data).and_then(|()| fs::metadata(data));
     let about = made.map_err(|e| CliError::file(data, &e).hint("name another data directory with --data"))?;
-    if about.permissions().mode() & 0o002 != 0 {
-        let message = format!("{}: every user of this machine can write into this directory", data.display());
-        return Err(CliError::new(Exit::FAILED, "file", message).hint(format!("take that right away: chmod o-w {}", data.display())));
+    if about.permissions().mode() & 0o022 != 0 {
+        let message = format!("{}: other users of this machine can write into this directory", data.display());
+        return Err(CliError::new(Exit::FAILED, "file", message).hint(format!("take that right away: chmod go-w {}", data.display())));
     }
     Ok(())
 }
@@ -216,7 +232,10 @@ fn token(data: &Path, given: &str) -> Result<String> {
     }
     let path = data.join("token");
     match read_small(&path) {
-        Ok(token) if !token.trim().is_empty() => Ok(token.trim().to_owned()),
+        Ok(token) if !token.trim().is_empty() => {
+            refuse_readable(&path)?;
+            Ok(token.trim().to_owned())
+        }
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(CliError::file(&path, &e).hint("remove it, and the server makes another, or name one with server.token"))
         }
@@ -226,6 +245,19 @@ fn token(data: &Path, given: &str) -> Result<String> {
             Ok(token)
         }
     }
+}
+
+/// Who can read the token can do all that its holder can.
+fn refuse_readable(token: &Path) -> Result<()> {
+    let about = fs::metadata(token).map_err(|e| CliError::file(token, &e))?;
+    if about.permissions().mode() & 0o077 != 0 {
+        let message = format!("{}: other users of this machine can read the server's token", token.display());
+        return Err(CliError::new(Exit::FAILED, "file", message).hint(format!(
+            "make it yours alone: chmod 600 {0}; or, where somebody may have read it, remove it, and the server makes another",
+            token.display()
+        )));
+    }
+    Ok(())
 }
 
 /// The text of a plain file of `TOKEN_FILE_MAX` bytes at most: reading a pipe would never end.

@@ -233,8 +233,9 @@ fn describe<'a>(kind: &'a EventKind, zones: &BTreeMap<JobId, TimeZone>) -> Optio
         EventKind::RunRetry { job, attempt, outcome, at, .. } => {
             (&job.id, format!("attempt {attempt} ends as {outcome}; the next one at {}", local(&job.id, *at)))
         }
-        EventKind::FiringSkipped { job, reason, count, first, last, .. } => {
-            let reason = reason.as_str();
+        EventKind::FiringSkipped { job, reason, detail, count, first, last } => {
+            let calendar = detail.as_deref().filter(|detail| detail.starts_with("calendar ")).map(|detail| format!(" ({detail})")).unwrap_or_default();
+            let reason = format!("{}{calendar}", reason.as_str());
             let what = match count {
                 1 => format!("{reason}: the firing of {}", local(&job.id, *first)),
                 n => format!("{reason}: {n} firings, {} to {}", local(&job.id, *first), local(&job.id, *last)),

@@ -40,6 +40,8 @@ pub const SUBCOMMAND: &str = "compile-component";
 /// Bytes of the child's verdict, and of whatever else it wrote before it died.
 const VERDICT_MAX: u64 = 16 << 20;
 const ENTRIES_MAX: usize = 1_000;
+/// Bytes of an entry's full name.
+const ENTRY_NAME_MAX: usize = 1_000;
 /// Behind guests and the server, yet a tenth of a core beside one that is busy: the nicest (19) would get a seventieth,
 /// and honest components would run into the wall clock.
 const NICE: i32 = 10;
@@ -281,13 +283,15 @@ fn check_demands(component: &Component, inspection: &Inspection, settings: &Engi
     let demand = |fits: bool, asked: String, max: String| if fits { Ok(()) } else { Err(ComponentError::NeedsTooMuch { asked, max }) };
     let entries = inspection.entries.len();
     demand(entries <= ENTRIES_MAX, format!("{entries} exported functions"), ENTRIES_MAX.to_string())?;
+    let longest = inspection.entries.iter().map(|entry| entry.full_name().len()).max().unwrap_or(0);
+    demand(longest <= ENTRY_NAME_MAX, format!("a name of {longest} bytes for what it exports"), ENTRY_NAME_MAX.to_string())?;
     // None where a core module is imported, which no linker of ours offers.
     let Some(needs) = component.resources_required() else { return Ok(()) };
     demand(needs.num_memories <= MEMORIES_MAX, format!("{} memories", needs.num_memories), MEMORIES_MAX.to_string())?;
     demand(needs.num_tables <= TABLES_MAX, format!("{} tables", needs.num_tables), TABLES_MAX.to_string())?;
     // In wasm pages.
     let memory = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(64 << 10);
-    demand(memory <= settings.memory_max, format!("a memory of {}", bytes::format(memory)), bytes::format(settings.memory_max))?;
+    demand(memory <= settings.memory_max, format!("a memory of {}", bytes::about(memory)), bytes::format(settings.memory_max))?;
     let elements = needs.max_initial_table_size.unwrap_or(0);
     demand(elements <= settings.table_elements_max, format!("a table of {elements} elements"), settings.table_elements_max.to_string())
 }

@@ -9,7 +9,7 @@ use crate::job::bytes;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum ComponentError {
-    #[error("the component has {}, at most {} are taken", bytes::format(*.bytes), bytes::format(*.max))]
+    #[error("the component has {}, at most {} are taken", bytes::about(*.bytes), bytes::format(*.max))]
     TooLarge { bytes: u64, max: u64 },
     #[error("this is not a WebAssembly component")]
     NotWasm,
@@ -110,6 +110,7 @@ impl ComponentError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::TooLarge { .. } => "build it for release and strip it; the cap is server.component_max",
             Self::NotWasm => "push a compiled component, such as what `cargo build --target wasm32-wasip2` writes",
             Self::CoreModule { .. } => {
                 "build it for wasm32-wasip2, as a WASI preview 1 program, or as a library whose functions take numbers; or make a component of it with wasm-tools"

@@ -205,7 +205,7 @@ impl Ending {
         let when = if instantiated { "needed" } else { "needs at its start" };
         let (code, message) = match refused {
             Refused::Memory { asked } => {
-                ("out-of-memory", format!("{when} {} of memory, more than limits.memory = {} allows", bytes::format(asked), bytes::format(limits.memory)))
+                ("out-of-memory", format!("{when} {} of memory, more than limits.memory = {} allows", bytes::about(asked), bytes::format(limits.memory)))
             }
             Refused::MemoryOfMachine => ("out-of-memory", format!("{when} more memory than there is")),
             Refused::Table { asked } => {

@@ -26,6 +26,16 @@ pub fn format(bytes: u64) -> String {
     format!("{}{unit}", bytes / size)
 }
 
+/// For people, beside a size of `format`: in the largest binary unit, rounded up to a tenth of it: `32.3MiB`, `128MiB`, `999B`.
+pub fn about(bytes: u64) -> String {
+    let (unit, size) = UNITS[..4].iter().rev().find(|(_, size)| bytes >= *size).unwrap_or(&UNITS[0]);
+    let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(*size));
+    match tenths % 10 {
+        0 => format!("{}{unit}", tenths / 10),
+        tenth => format!("{}.{tenth}{unit}", tenths / 10),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Typed {

@@ -37,3 +37,10 @@ pub struct Receipt {
     #[serde(default)]
     pub node: String,
 }
+
+impl Receipt {
+    /// Whether anything was measured: not of an attempt that never began, or whose server died.
+    pub fn is_known(&self) -> bool {
+        self.fuel_limit > 0
+    }
+}

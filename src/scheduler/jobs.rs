@@ -173,10 +173,15 @@ impl Inner {
         self.options.reach(key, &spec.grants)?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;
-        for calendar in &spec.calendars {
-            self.store.calendar(&key.tenant, calendar).await?;
-        }
         let mut notes = trigger.notes(now);
+        let next = trigger.next_after(now);
+        for name in &spec.calendars {
+            let calendar = self.store.calendar(&key.tenant, name).await?.exclusions.compile()?;
+            if let Some(next) = next.filter(|&next| calendar.covering(next).is_some()) {
+                let at = crate::trigger::show(next, trigger.timezone());
+                notes.push(format!("the next firing, at {at}, falls into calendar {name}: it makes no run, and is recorded as skipped"));
+            }
+        }
         if spec.coalesce == Coalesce::Earliest && spec.misfire_grace.is_some() {
             notes
                 .push("coalesce = earliest with a misfire_grace: after a downtime longer than the grace, only what came due within it is looked at".to_owned());

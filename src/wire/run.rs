@@ -77,7 +77,7 @@ impl From<job::Run> for Run {
             args: run.args,
             cancel_requested: run.cancel_requested,
             error: run.error,
-            receipt: run.receipt,
+            receipt: run.receipt.filter(Receipt::is_known),
             created_at: run.created_at,
         }
     }
@@ -147,7 +147,9 @@ pub struct Attempt {
     pub error: Option<RunError>,
     /// What the entry returned; for a command its stdout as a string (invalid UTF-8 replaced).
     pub result: Option<Value>,
-    pub receipt: Receipt,
+    /// Absent where nothing is known of what it used: its server died, or it never began.
+    #[serde(default)]
+    pub receipt: Option<Receipt>,
     /// The last that it told of how far it was.
     #[serde(default)]
     pub progress: Option<Progress>,
@@ -163,7 +165,7 @@ impl From<job::Attempt> for Attempt {
             exit_code: attempt.exit_code,
             error: attempt.error,
             result: attempt.result.as_ref().map(job::RunResult::to_json),
-            receipt: attempt.receipt,
+            receipt: Some(attempt.receipt).filter(Receipt::is_known),
             progress: attempt.progress,
         }
     }
@@ -209,7 +211,9 @@ impl TriggeredRun {
 pub struct Backfill {
     /// Both inclusive; a local time, or a date, is meant in the job's zone, and a date as `to` includes its day.
     pub from: String,
-    pub to: String,
+    /// Now unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// How many of the job's backfills may run at once; 1 unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_running: Option<u32>,

@@ -11,7 +11,7 @@ use crate::job::JobId;
 use crate::wire::{Firing, FiringQuery, Job, Page, Run, RunQuery};
 
 use super::super::error::{Exit, Result};
-use super::super::output::escape;
+use super::super::output::{escape, escape_lines};
 use super::super::{Context, when};
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub fn explain(args: &FiringArgs, context: &Context) -> Result {
     if context.out.json {
         context.out.document(&json!({ "job": id, "at": when::rfc9557(at, &zone), "answer": answer }))?;
     } else {
-        context.out.data(&format!("{}\n", escape(&story(&job, at, &zone, &answer))))?;
+        context.out.data(&format!("{}\n", escape_lines(&story(&job, at, &zone, &answer))))?;
     }
     Ok(Exit::OK)
 }
@@ -114,7 +114,7 @@ fn story(job: &Job, at: Timestamp, zone: &TimeZone, answer: &Answer) -> String {
             format!("The firing of {id} at {at} is run {}{backfill}, which {state}.\nMore: bellcage explain run {}", run.id, run.id)
         }
         Answer::Skipped { firing } => {
-            let detail = firing.detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default();
+            let detail = firing.detail.as_deref().map(|d| format!(" ({})", escape(d))).unwrap_or_default();
             let among = match firing.count {
                 1 => String::new(),
                 n => {
@@ -130,7 +130,7 @@ fn story(job: &Job, at: Timestamp, zone: &TimeZone, answer: &Answer) -> String {
         }
         Answer::Pending { paused: false } => format!("The firing of {id} at {at} is still to come."),
         Answer::NotNamed { next } => {
-            let trigger = job.trigger_text.as_deref().unwrap_or("which cannot be read");
+            let trigger = escape(job.trigger_text.as_deref().unwrap_or("which cannot be read"));
             let next = next
                 .as_deref()
                 .and_then(instant)

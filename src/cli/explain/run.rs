@@ -71,12 +71,8 @@ fn story(detail: &RunDetail) -> String {
 
 fn attempt_story(attempt: &Attempt, several: bool) -> Vec<String> {
     let who = if several { format!("Attempt {}", attempt.number) } else { "It".to_owned() };
-    let r = &attempt.receipt;
-    let mut lines = match attempt.outcome {
-        // Its figures went with the server that held them.
-        Outcome::Lost => Vec::new(),
-        _ => vec![format!("{who} took {}: {} of fuel and {} of memory.", micros(r.wall_us), grouped(r.fuel_used), size(r.memory_peak_bytes))],
-    };
+    let took = |r: &Receipt| format!("{who} took {}: {} of fuel and {} of memory.", micros(r.wall_us), grouped(r.fuel_used), size(r.memory_peak_bytes));
+    let mut lines: Vec<_> = attempt.receipt.iter().map(took).collect();
     let Some(error) = &attempt.error else { return lines };
     lines.push(format!("{who} {}: {} ({}).", verb(attempt.outcome), error.message, error.code));
     if let Some(frames) = &error.backtrace {

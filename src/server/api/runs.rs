@@ -148,7 +148,7 @@ pub(in crate::server) async fn backfill(State(app): State<Arc<App>>, identity: I
     let key = JobKey { tenant: identity.tenant, id };
     let zone = wire::Job::from(app.scheduler.job(&key).await?).zone();
     let from = wire::parse_instant(&from, Some(&zone)).map_err(bad_expression)?;
-    let to = wire::parse_end(&to, Some(&zone)).map_err(bad_expression)?;
+    let to = to.map(|to| wire::parse_end(&to, Some(&zone)).map_err(bad_expression)).transpose()?.unwrap_or_else(|| app.scheduler.now());
     let max_running = max_running.unwrap_or(wire::Backfill::MAX_RUNNING);
     let request = BackfillRequest { from, to, max_running, limit: limit.unwrap_or(wire::Backfill::LIMIT), dry_run };
     let done = app.scheduler.backfill(&key, request).await?;

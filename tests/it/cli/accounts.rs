@@ -57,7 +57,7 @@ fn every_firing_can_be_explained() {
     let run = place.wait("a run that ended", || place.runs(&["--job", "busy", "--outcome", "succeeded"]).pop());
     let at = run["scheduled_at"].as_str().unwrap();
     let told = place.bellcage(&["explain", "firing", "busy", at]).ok();
-    assert!(told.contains(run["id"].as_str().unwrap()) && told.contains("which ended as succeeded"), "{told}");
+    assert!(told.contains(run["id"].as_str().unwrap()) && told.contains("which ended as succeeded.\nMore: "), "{told}");
 
     let firings = |job: &str| place.json(&["runs", "list", "--job", job, "--include-skipped"])["firings"].clone();
     let skipped = place.wait("a firing that the calendar left out", || firings("quiet").as_array().and_then(|all| all.first().cloned()));

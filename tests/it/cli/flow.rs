@@ -147,7 +147,7 @@ fn jobs_are_applied_from_a_file_and_a_refused_one_does_not_stop_the_others() {
     let ran = place.bellcage(&["job", "apply", "-f", "jobs.toml"]);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.stdout.ends_with("1 applied, 1 refused\n"), "{ran:?}");
-    assert!(ran.stderr.contains("error: job lost: component \"nobody\" is not uploaded"), "{ran:?}");
+    assert!(ran.stderr.contains("error[component-not-uploaded]: job lost: component \"nobody\" is not uploaded"), "{ran:?}");
     assert_eq!(place.json(&["job", "show", "nightly"])["timezone"], "Europe/Stockholm");
     let next = place.json(&["next", "nightly", "--after", "2026-03-27T12:00:00", "-n", "1"]);
     assert_eq!(next["fires"][0], "2026-03-30T02:30:00+02:00[Europe/Stockholm]");
@@ -216,15 +216,15 @@ fn a_token_file_that_is_no_small_plain_file_is_refused_unread() {
 }
 
 #[test]
-fn a_data_directory_that_everybody_can_write_into_is_refused() {
+fn a_data_directory_that_others_can_write_into_is_refused() {
     let place = Place::default();
     let data = place.path(".bellcage");
     std::fs::create_dir(&data).unwrap();
-    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o770)).unwrap();
     place.bellcage(&["serve", "--listen", "127.0.0.1:0"]).refused(
         1,
-        ".bellcage: every user of this machine can write into this directory",
-        "take that right away: chmod o-w .bellcage",
+        ".bellcage: other users of this machine can write into this directory",
+        "take that right away: chmod go-w .bellcage",
     );
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "nothing is written there");
 }
@@ -237,5 +237,5 @@ fn a_wrong_token_exits_5() {
     let address = file["address"].as_str().unwrap();
     let ran = place.command(&["job", "list", "--server", address]).env("BELLCAGE_TOKEN", "0123456789abcdef0123").output().unwrap();
     assert_eq!(ran.status.code(), Some(5));
-    assert!(String::from_utf8_lossy(&ran.stderr).contains("error: this token is not valid\nhint: "));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("error[token-wrong]: this token is not valid\nhint: "));
 }

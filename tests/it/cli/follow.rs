@@ -60,7 +60,7 @@ fn a_rate_limit_is_given_and_told() {
     assert!(story.contains("It waits for its job's rate limit (1 run in 1h), until "), "{story}");
     place.bellcage(&["job", "add", "x", "--component", "hello", "--manual", "--rate-limit", "fast"]).refused(2, "--rate-limit \"fast\"", "write it as 10/1m");
     let refused = place.bellcage(&["job", "add", "x", "--component", "hello", "--manual", "--rate-limit", "0/1m"]);
-    assert_eq!((refused.code, refused.stderr.lines().next()), (2, Some("error: rate_limit.runs must be at least 1")));
+    assert_eq!((refused.code, refused.stderr.lines().next()), (2, Some("error[bad-job]: rate_limit.runs must be at least 1")));
 }
 
 #[test]
@@ -101,6 +101,6 @@ fn jobs_are_paused_resumed_and_triggered_by_label_and_each_is_told() {
     assert!(triggered.starts_with("triggered a: run ") && triggered.ends_with("\n2 triggered, 0 refused\n"), "{triggered}");
     let refused = place.bellcage(&["trigger", "--label", "team=x", "--args", "[1]"]);
     assert_eq!((refused.code, refused.stdout.as_str()), (2, "0 triggered, 2 refused\n"));
-    assert!(refused.stderr.contains("error: job a: ") && refused.stderr.contains("error: job b: "), "{refused:?}");
+    assert!(refused.stderr.contains("]: job a: ") && refused.stderr.contains("]: job b: "), "{refused:?}");
     assert_eq!(place.bellcage(&["job", "pause"]).code, 2, "a job or a label");
 }

@@ -239,5 +239,5 @@ fn a_functions_output_cannot_be_said_to_be_json() {
     let place = Place::default();
     let message = "stdout = \"json\" is for commands (entry main): a function returns its result";
     let refused = place.bellcage(&["job", "add", "sum", "--component", "luhn:valid", "--manual", "--stdout", "json"]);
-    assert_eq!((refused.code, refused.stderr.trim_end()), (2, format!("error: {message}").as_str()));
+    assert_eq!((refused.code, refused.stderr.trim_end()), (2, format!("error[bad-job]: {message}").as_str()));
 }

@@ -93,7 +93,7 @@ fn what_is_no_key_starts_no_server() {
     let refused = place.bellcage(&["serve", "--listen", "127.0.0.1:0", "--set", "secrets.key_file=bad.key"]);
     refused.refused(1, "bad.key: this is no key for secrets", "32 bytes in hexadecimal digits or base64");
     assert!(!refused.stderr.contains("hush"));
-    place.bellcage(&["serve", "--listen", "127.0.0.1:0", "--set", "secrets.key_file=none.key"]).refused(1, "none.key", "");
+    place.bellcage(&["serve", "--listen", "127.0.0.1:0", "--set", "secrets.key_file=none.key"]).refused(3, "none.key", "");
 }
 
 #[test]
