@@ -122,7 +122,7 @@ fn without_a_name_the_command_is_called_else_the_typed_job_else_the_only_functio
     assert_eq!(place.json(&["run", "--args", "{\"name\":\"Ada\"}", &js])["result"]["greeting"], "hello Ada");
     place.bellcage(&["run", &guest("distance")]).refused(2, "the component has no entry \"main\"", "it has: ");
     let refused = place.bellcage(&["run", "--stdout", "json", "--args", "{}", &js]);
-    assert!(refused.code == 2 && refused.stderr.starts_with("error: stdout = \"json\" is for commands"), "{refused:?}");
+    assert!(refused.code == 2 && refused.stderr.starts_with("error[bad-job]: stdout = \"json\" is for commands"), "{refused:?}");
 }
 
 #[test]
