@@ -62,6 +62,7 @@ async fn request() -> AttemptRequest {
         run: RunId(uuid::Uuid::now_v7()),
         attempt: 1,
         checkpoint: None,
+        deterministic: None,
         job: "guest".to_owned(),
         scheduled_local: None,
         component,

@@ -14,13 +14,16 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::executor::Confinement;
-use crate::job::{Limits, SecretText, bytes, duration};
+use crate::job::{Limits, LimitsSpec, SecretText, TenantId, bytes, duration};
 
 /// The commented defaults, as embedded.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// The file that is read from the working directory when no other is named.
 pub const FILE_NAME: &str = "bellcage.toml";
+
+/// The section whose names are tenants' and not settings'.
+const TENANT: &str = "tenant";
 
 /// The largest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -41,6 +44,17 @@ pub struct Config {
     pub secrets: Secrets,
     pub shutdown: Shutdown,
     pub log: Log,
+    /// What is set for single tenants, by name.
+    #[serde(default)]
+    pub tenant: BTreeMap<TenantId, Tenant>,
+}
+
+/// The settings of one tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tenant {
+    /// The most that a job of the tenant may ask for, where that is less than `limit_caps`.
+    pub limits: LimitsSpec,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -270,6 +284,13 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// The defaults under a file's text, as if it had been read from `path`.
+    pub fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut loaded = Self::defaults();
+        loaded.read_text(path, text)?;
+        Ok(loaded)
+    }
+
     /// Every setting in the order of `default.toml`, secrets blanked.
     pub fn settings(&self) -> Vec<Setting> {
         let mut settings: Vec<_> = keys(&self.values)
@@ -281,6 +302,20 @@ impl Loaded {
             })
             .collect();
         settings.sort_by_key(|setting| place_in_default(&setting.key));
+        settings.extend(self.settings_of_tenants());
+        settings
+    }
+
+    /// What stands in no default: it is there because somebody set it.
+    fn settings_of_tenants(&self) -> Vec<Setting> {
+        let table = |values: &Table, name: &str| values.get(name).and_then(Value::as_table).cloned().unwrap_or_default();
+        let mut settings = Vec::new();
+        for (tenant, groups) in table(&self.values, TENANT) {
+            for (limit, value) in groups.as_table().map(|groups| table(groups, "limits")).unwrap_or_default() {
+                let key = format!("{TENANT}.{tenant}.limits.{limit}");
+                settings.push(Setting { value, origin: self.origins.get(&key).cloned().unwrap_or(Origin::Default), key });
+            }
+        }
         settings
     }
 
@@ -320,6 +355,10 @@ impl Loaded {
             let DeValue::Table(entries) = entries.get_ref() else {
                 return Err(unknown(name, origin(section.span().start)));
             };
+            if name == TENANT {
+                self.read_tenants(entries, origin, &values)?;
+                continue;
+            }
             if !self.values.contains_key(name) {
                 return Err(unknown(name, origin(section.span().start)));
             }
@@ -328,6 +367,53 @@ impl Loaded {
                 self.set(&format!("{name}.{}", key.get_ref()), value, origin(key.span().start))?;
             }
         }
+        Ok(())
+    }
+
+    /// `[tenant.NAME.limits]`, for any number of names.
+    fn read_tenants(&mut self, tenants: &DeTable<'_>, origin: impl Fn(usize) -> Origin, values: &Table) -> Result<(), ConfigError> {
+        for (tenant, groups) in tenants {
+            let key = |rest: &str| format!("{TENANT}.{}{rest}", tenant.get_ref());
+            let DeValue::Table(groups) = groups.get_ref() else { return Err(unknown(&key(""), origin(tenant.span().start))) };
+            for (group, limits) in groups {
+                let DeValue::Table(limits) = limits.get_ref() else { return Err(unknown(&key(&format!(".{}", group.get_ref())), origin(group.span().start))) };
+                for limit in limits.keys() {
+                    let path = [tenant, group, limit].map(|name| name.get_ref().to_string());
+                    let value = path.iter().try_fold(&values[TENANT], |value, name| value.get(name)).cloned();
+                    let value = value.expect("both are read from one text");
+                    self.set_of_tenant(&path, value, origin(limit.span().start))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_of_tenant(&mut self, path: &[String; 3], value: Value, origin: Origin) -> Result<(), ConfigError> {
+        let [tenant, group, limit] = path;
+        let key = format!("{TENANT}.{tenant}.{group}.{limit}");
+        let default = default_of(&format!("{group}.{limit}"));
+        if group != "limits" || default.is_none() {
+            return Err(unknown(&key, origin));
+        }
+        let (shown, before) = (value.to_string(), self.values.clone());
+        let mut place = &mut self.values;
+        for name in [TENANT, tenant, group] {
+            place = place.entry(name).or_insert_with(|| Value::Table(Table::new())).as_table_mut().expect("only tables were put here");
+        }
+        place.insert(limit.clone(), value);
+        let refused = match Config::deserialize(self.values.clone()) {
+            Ok(config) if config.tenant.values().any(|tenant| asks_for_zero(&tenant.limits)) => Some("it must be more than zero".to_owned()),
+            Ok(config) => {
+                self.config = config;
+                None
+            }
+            Err(error) => Some(explain(error.message())),
+        };
+        if let Some(message) = refused {
+            self.values = before;
+            return Err(ConfigError::Value { key, value: shown, origin, message });
+        }
+        self.origins.insert(key, origin);
         Ok(())
     }
 
@@ -418,6 +504,12 @@ fn has_zero(limits: &Limits) -> bool {
     timeout.is_zero() || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint].contains(&&0)
 }
 
+fn asks_for_zero(limits: &LimitsSpec) -> bool {
+    let LimitsSpec { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = limits;
+    timeout.is_some_and(|timeout| !timeout.is_positive())
+        || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint].contains(&&Some(0))
+}
+
 fn unknown(key: &str, origin: Origin) -> ConfigError {
     let defaults = Loaded::defaults().values;
     let sections = defaults.keys().cloned();
@@ -432,8 +524,8 @@ fn default_of(key: &str) -> Option<Value> {
 }
 
 fn keys(table: &Table) -> impl Iterator<Item = (&str, &str)> {
-    table
-        .iter()
+    let sections = table.iter().filter(|(section, _)| *section != TENANT);
+    sections
         .flat_map(|(section, entries)| entries.as_table().into_iter().flat_map(move |entries| entries.keys().map(move |key| (section.as_str(), key.as_str()))))
 }
 
@@ -484,9 +576,7 @@ mod tests {
     use crate::scheduler::Options;
 
     fn file(text: &str) -> Result<Loaded, ConfigError> {
-        let mut loaded = Loaded::defaults();
-        loaded.read_text(Path::new("bellcage.toml"), text)?;
-        Ok(loaded)
+        Loaded::from_text(Path::new("bellcage.toml"), text)
     }
 
     #[test]
@@ -564,6 +654,31 @@ mod tests {
             assert!(error.to_string().starts_with(message), "{error}");
         }
         assert_eq!(file("[limits]\nfuel = 0").unwrap_err().hint().as_deref(), Some("the default is limits.fuel = 10000000000"));
+    }
+
+    #[test]
+    fn a_tenant_has_caps_of_its_own_which_are_shown() {
+        let loaded = file("[log]\nlevel = \"warn\"\n[tenant.default.limits]\nmemory = \"64MiB\"\n[tenant.\"a.b\".limits]\nfuel = 5\n").unwrap();
+        let cap = |tenant: &str| loaded.config.tenant[&tenant.parse().unwrap()].limits.clone();
+        assert_eq!((cap("default").memory, cap("a.b").fuel), (Some(64 << 20), Some(5)));
+        let shown: Vec<_> = loaded.settings().iter().rev().take(2).map(|s| format!("{} = {} {}", s.key, s.value, s.origin)).collect();
+        assert_eq!(shown, ["tenant.default.limits.memory = \"64MiB\" bellcage.toml:4", "tenant.a.b.limits.fuel = 5 bellcage.toml:6"]);
+    }
+
+    #[test]
+    fn what_cannot_be_set_of_a_tenant_is_refused_with_its_line() {
+        for (text, message) in [
+            ("[tenant.acme.limits]\nfuel = 0", "bellcage.toml:2: tenant.acme.limits.fuel cannot be 0: it must be more than zero"),
+            ("[tenant.acme.limits]\nfeul = 1", "bellcage.toml:2: there is no setting \"tenant.acme.limits.feul\""),
+            ("[tenant.acme]\nlimit = { fuel = 1 }", "bellcage.toml:2: there is no setting \"tenant.acme.limit.fuel\""),
+            ("[tenant.acme]\nfuel = 1", "bellcage.toml:2: there is no setting \"tenant.acme.fuel\""),
+            ("[tenant]\nacme = 1", "bellcage.toml:2: there is no setting \"tenant.acme\""),
+            ("tenant = 1", "bellcage.toml:1: there is no setting \"tenant\""),
+            ("[tenant.\"not a name\".limits]\nfuel = 1", "bellcage.toml:2: tenant.not a name.limits.fuel cannot be 1: "),
+        ] {
+            let error = file(text).unwrap_err();
+            assert!(error.to_string().starts_with(message), "{error}");
+        }
     }
 
     #[test]

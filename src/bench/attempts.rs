@@ -48,7 +48,7 @@ fn check(report: &AttemptReport) -> Result<(), BenchError> {
     }
 }
 
-fn request(guest: &Guest) -> AttemptRequest {
+pub(super) fn request(guest: &Guest) -> AttemptRequest {
     AttemptRequest {
         run: RunId(uuid::Uuid::now_v7()),
         attempt: 1,
@@ -65,6 +65,7 @@ fn request(guest: &Guest) -> AttemptRequest {
         scheduled_at: Timestamp::UNIX_EPOCH,
         scheduled_local: None,
         checkpoint: None,
+        deterministic: None,
         due_at: None,
         isolation: Isolation::Shared,
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, System};
@@ -16,9 +17,10 @@ use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
 use crate::component::{EngineSettings, EntryError, Inspection};
 use crate::config::{self, Config};
-use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Space};
+use crate::executor::{AttemptReport, AttemptRequest, Confinement, Determinism, Executor, Pool, PoolConfig, Reach, Space};
 use crate::job::{Entry, GrantError, Grants, Isolation, JobKey, JobSpec, Outcome, RunId, RunResult, SpecError, Stdout, TenantId};
 use crate::outside::{World, WorldConfig};
+use crate::trigger::parse_instant;
 
 use super::error::{CliError, Exit, Result};
 use super::grants::GrantFlags;
@@ -49,6 +51,15 @@ pub struct RunArgs {
     /// What a command prints: text, or one JSON document [default: text]
     #[arg(long, value_enum, value_name = "FORM")]
     stdout: Option<StdoutFlag>,
+    /// Repeatable: fixed clocks (waits take no time), seeded random bytes, canonical NaN; twice the same result, log and fuel
+    #[arg(long)]
+    deterministic: bool,
+    /// What the random bytes of a deterministic run follow from
+    #[arg(long, value_name = "N", requires = "deterministic", default_value_t = 0)]
+    seed: u64,
+    /// What the wall clock of a deterministic run shows at first; 2026-01-01T00:00:00Z unless said
+    #[arg(long, value_name = "TIME", requires = "deterministic")]
+    at: Option<String>,
     /// What was used, against what was allowed, on stderr
     #[arg(long)]
     receipt: bool,
@@ -66,6 +77,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     let (program, bytes) = component(Path::new(file), config)?;
     let guest_args = guest_args.iter().map(text).collect::<Result<Vec<_>>>()?;
     let request = Request {
+        determinism: args.determinism()?,
         program,
         entry: args.entry.as_deref().map(str::parse).transpose()?,
         args: arguments(args.args.as_deref(), &guest_args)?.unwrap_or_default(),
@@ -81,8 +93,22 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     Ok(Exit::of_outcome(report.outcome))
 }
 
+impl RunArgs {
+    fn determinism(&self) -> Result<Option<Determinism>> {
+        let at = match &self.at {
+            Some(typed) => parse_instant(typed, Some(&TimeZone::UTC))?,
+            None => Determinism::AT,
+        };
+        if at < Timestamp::UNIX_EPOCH {
+            return Err(CliError::usage(format!("--at {at}: guests know no time before 1970")));
+        }
+        Ok(self.deterministic.then_some(Determinism { seed: self.seed, at }))
+    }
+}
+
 /// What the attempt is given besides the component.
 struct Request {
+    determinism: Option<Determinism>,
     program: String,
     /// `None`: the usual one.
     entry: Option<Entry>,
@@ -117,13 +143,14 @@ fn component(file: &Path, config: &Config) -> Result<(String, Vec<u8>)> {
 }
 
 async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) -> Result<AttemptReport> {
-    let engine = engine_settings(config);
+    let engine = EngineSettings { deterministic: request.determinism.is_some(), ..engine_settings(config) };
     let cache = open_cache(&engine)?;
     let digest = crate::job::Digest::of(bytes);
     let found = match cache.find(&digest)? {
         Some(found) => found,
         None => {
-            let compiler = Compiler::new(compiler_config(config)?, engine.clone());
+            // What somebody runs by hand is not refused for what the machine lacks.
+            let compiler = Compiler::new(CompilerConfig { confined: false, ..compiler_config(config)? }, engine.clone());
             let compiling = cache.ensure(&compiler, bytes);
             tokio::pin!(compiling);
             match tokio::time::timeout(PATIENCE, &mut compiling).await {
@@ -141,7 +168,8 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
     let stdout = request.stdout;
     let reach = reach(&request.grants, config)?;
     let pool = Pool::start_with(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() }, Arc::new(World::passing(world_config(config))))?;
-    let run = RunId(uuid::Uuid::now_v7());
+    // A typed job is told its run's id, so that this has to be the same each time too.
+    let run = RunId(request.determinism.map_or_else(uuid::Uuid::now_v7, |determinism| uuid::Uuid::from_u64_pair(0, determinism.seed)));
     let pool = Arc::new(pool);
     let request = AttemptRequest {
         run,
@@ -157,9 +185,10 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         limits: request.limits,
         reach,
         isolation: Isolation::Shared,
-        scheduled_at: System.now(),
+        scheduled_at: request.determinism.map_or_else(|| System.now(), |determinism| determinism.at),
         scheduled_local: None,
         checkpoint: None,
+        deterministic: request.determinism,
         due_at: None::<Timestamp>,
     };
     tokio::spawn(cancel_on_signal(pool.clone(), run));
@@ -212,7 +241,12 @@ async fn cancel_on_signal(pool: Arc<Pool>, run: RunId) {
 /// What shapes compiled code follows from the caps: other caps, other artefacts.
 pub fn engine_settings(config: &Config) -> EngineSettings {
     let caps = &config.limit_caps;
-    EngineSettings { memory_max: caps.memory, table_elements_max: caps.table_elements, instances_max: u32::try_from(caps.instances).unwrap_or(u32::MAX) }
+    EngineSettings {
+        memory_max: caps.memory,
+        table_elements_max: caps.table_elements,
+        instances_max: u32::try_from(caps.instances).unwrap_or(u32::MAX),
+        deterministic: false,
+    }
 }
 
 pub fn own_program() -> Result<PathBuf> {
@@ -230,6 +264,7 @@ pub fn compiler_config(config: &Config) -> Result<CompilerConfig> {
         memory: *memory,
         cpu: cpu.unsigned_abs(),
         wall: wall.unsigned_abs(),
+        confined: config.executor.confinement != Confinement::BestEffort,
         at_once: if *at_once == 0 { default.at_once } else { *at_once },
         ..default
     })

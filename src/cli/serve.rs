@@ -329,6 +329,7 @@ fn options(config: &Config) -> Options {
         limit_caps: config.limit_caps.clone(),
         kv_quota: config.key_value.quota,
         kv_quota_cap: config.key_value.quota_cap,
+        tenant_caps: config.tenant.iter().map(|(tenant, of)| (tenant.clone(), of.limits.clone())).collect(),
         lease: config.scheduler.lease,
         batch_max: config.scheduler.batch_max,
         every_min: config.scheduler.every_min,

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! parent                                   child (the same binary, hidden subcommand)
-//!   caps and settings ─── argv ──────────►   session of its own, dies with its parent, no new privileges, rlimits
+//!   caps and settings ─── argv ──────────►   session of its own, dies with its parent, no new privileges, rlimits,
+//!                                            Landlock without a rule, seccomp
 //!   component ─────────── stdin ─────────►   adapt → validate → inspect → check imports → compile
 //!   artefact's file ───── stdout ────────►   the artefact
 //!   verdict (JSON) ◄───── stderr ─────────   what it is, or why it is refused
 //! ```
-//! The child has no environment and no other descriptor. A panic, an abort, a signal or a breach of a cap is a refused
-//! upload; the parent is never at risk. What the child may still do: system calls on its own (no seccomp, no network
-//! namespace). It runs our compiler, never the guest.
+//! The child has no environment and no other descriptor, and before it reads the component it gives up every file, the
+//! network and all system calls but a few (`Lent::shut_in`). A panic, an abort, a signal or a breach of a cap is a refused
+//! upload; the parent is never at risk. It runs our compiler, never the guest.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -65,6 +66,12 @@ pub struct CompilerConfig {
     pub wall: Duration,
     /// Children at once; further ones wait.
     pub at_once: usize,
+    /// Nothing is compiled where the machine offers no Landlock or no seccomp. Otherwise they are used where there are any.
+    pub confined: bool,
+    /// Tests only: what the child tries before it compiles.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub escape: Option<String>,
 }
 
 impl CompilerConfig {
@@ -77,6 +84,9 @@ impl CompilerConfig {
             cpu: Duration::from_secs(60),
             wall: Duration::from_secs(300),
             at_once: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            confined: true,
+            #[cfg(debug_assertions)]
+            escape: None,
         }
     }
 }
@@ -98,6 +108,9 @@ struct Brief {
     artefact_max: u64,
     memory: u64,
     cpu_seconds: u64,
+    confined: bool,
+    #[cfg(debug_assertions)]
+    escape: Option<String>,
 }
 
 impl Compiler {
@@ -155,7 +168,17 @@ impl Compiler {
     fn brief(&self) -> Brief {
         let CompilerConfig { source_max, artefact_max, memory, cpu, .. } = self.config;
         let cpu_seconds = cpu.as_secs() + u64::from(cpu.subsec_nanos() > 0);
-        Brief { parent: std::process::id(), settings: self.settings.clone(), source_max, artefact_max, memory, cpu_seconds }
+        Brief {
+            parent: std::process::id(),
+            settings: self.settings.clone(),
+            source_max,
+            artefact_max,
+            memory,
+            cpu_seconds,
+            confined: self.config.confined,
+            #[cfg(debug_assertions)]
+            escape: self.config.escape.clone(),
+        }
     }
 
     fn verdict(&self, status: ExitStatus, said: &[u8]) -> Result<Inspection, ComponentError> {
@@ -169,9 +192,16 @@ impl Compiler {
             Some(Signal::XFSZ) => over(CompileCap::ArtefactSize, bytes::format(artefact_max)),
             // What Rust's allocator says before it aborts.
             Some(Signal::ABORT) if contains(said, b"memory allocation of") => over(CompileCap::Memory, bytes::format(memory)),
-            Some(signal) => Err(ComponentError::CompilerFailed { how: format!("it was ended by signal {}", signal.as_raw()) }),
+            Some(signal) => Err(ComponentError::CompilerFailed { how: ended_by(signal) }),
             None => Err(ComponentError::CompilerFailed { how: format!("it ended with {status}") }),
         }
+    }
+}
+
+fn ended_by(signal: Signal) -> String {
+    match signal {
+        Signal::SYS => "it was ended by signal 31 (SYS: it tried what compiling never needs)".to_owned(),
+        other => format!("it was ended by signal {}", other.as_raw()),
     }
 }
 
@@ -182,9 +212,21 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 /// Says which imports of a component nothing here offers.
 pub type CheckImports = fn(&Component) -> Result<(), ComponentError>;
 
+/// What the child is lent by who knows the guests' imports and the kernel.
+#[derive(Clone, Copy)]
+pub struct Lent {
+    pub check_imports: CheckImports,
+    /// Gives up, for good, every file, the network, other processes, and all system calls that compiling does not need. What
+    /// the machine does not offer for that is named.
+    pub shut_in: fn() -> Vec<String>,
+    /// Tests only: tries to get out in the way that is named.
+    #[cfg(debug_assertions)]
+    pub escape: fn(&str),
+}
+
 /// The compile child's whole life. It must come before any other start-up work of the program: before this, there is
 /// neither a thread nor a descriptor of ours that the confinement would not cover.
-pub fn child_main(check_imports: CheckImports) -> ExitCode {
+pub fn child_main(lent: Lent) -> ExitCode {
     let Some(brief) = std::env::args().nth(2).and_then(|text| serde_json::from_str::<Brief>(&text).ok()) else {
         eprintln!("{SUBCOMMAND} is for bellcage itself: it compiles a component that its parent process sends");
         return ExitCode::from(2);
@@ -193,7 +235,13 @@ pub fn child_main(check_imports: CheckImports) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let verdict = std::panic::catch_unwind(|| {
         confine(&brief).map_err(|e| ComponentError::machine("cannot confine the compiler", e))?;
-        compile(&brief, check_imports)
+        let missing = (lent.shut_in)();
+        if brief.confined && !missing.is_empty() {
+            return Err(ComponentError::Unconfined { missing: missing.join(", ") });
+        }
+        #[cfg(debug_assertions)]
+        brief.escape.iter().for_each(|what| (lent.escape)(what));
+        compile(&brief, lent.check_imports)
     });
     let verdict =
         verdict.unwrap_or_else(|panic| Err(ComponentError::CompilerFailed { how: format!("it panicked: {}", as_shown(panic_text(&*panic), DETAIL_MAX)) }));
@@ -244,6 +292,15 @@ fn compile(brief: &Brief, check_imports: CheckImports) -> Result<Inspection, Com
     let machine = |what: &'static str| move |e: std::io::Error| ComponentError::machine(what, e);
     let mut source = Vec::new();
     std::io::stdin().lock().take(brief.source_max + 1).read_to_end(&mut source).map_err(machine("cannot read the component"))?;
+    let (component, inspection) = examine(source, brief, check_imports)?;
+    let artefact = component.serialize().map_err(|e| refused(&e, brief))?;
+    let mut out = File::from(std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().map_err(machine("cannot write the artefact"))?);
+    out.write_all(&artefact).map_err(machine("cannot write the artefact"))?;
+    Ok(inspection)
+}
+
+/// Everything that an upload must pass.
+fn examine(source: Vec<u8>, brief: &Brief, check_imports: CheckImports) -> Result<(Component, Inspection), ComponentError> {
     // Again, since from here on its bytes are parsed.
     upload::check(&source, brief.source_max)?;
     let engine = Engine::new(&engine_config(&brief.settings)).map_err(|e| ComponentError::machine("cannot start the compiler's engine", e))?;
@@ -259,10 +316,23 @@ fn compile(brief: &Brief, check_imports: CheckImports) -> Result<Inspection, Com
     if inspection.entries.is_empty() {
         return Err(ComponentError::NoEntry);
     }
-    let artefact = component.serialize().map_err(|e| refused(&e, brief))?;
-    let mut out = File::from(std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().map_err(machine("cannot write the artefact"))?);
-    out.write_all(&artefact).map_err(machine("cannot write the artefact"))?;
-    Ok(inspection)
+    Ok((component, inspection))
+}
+
+/// What the compile child makes of an upload, in this process and with no caps but that on its size: for whoever fuzzes it.
+/// A core module is made a component, which is validated and no more.
+pub fn examine_here(
+    source: &[u8],
+    config: CompilerConfig,
+    settings: &EngineSettings,
+    check_imports: CheckImports,
+) -> Result<Option<Inspection>, ComponentError> {
+    upload::check(source, config.source_max)?;
+    if upload::is_core_module(source) {
+        return adapt(source).map(|_| None);
+    }
+    let brief = Compiler::new(config, settings.clone()).brief();
+    examine(source.to_vec(), &brief, check_imports).map(|(_, inspection)| Some(inspection))
 }
 
 /// wasmtime says in words what is wrong; that memory ran out is known by the error's type.

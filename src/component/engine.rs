@@ -15,11 +15,13 @@ pub struct EngineSettings {
     pub table_elements_max: u64,
     /// The most core instances that one component may have: the cap of every job's `limits.instances`.
     pub instances_max: u32,
+    /// Attempts can be repeated bit by bit: every NaN is the canonical one. Costs guests that compute with floats some speed.
+    pub deterministic: bool,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { memory_max: 1 << 30, table_elements_max: 20_000, instances_max: 32 }
+        Self { memory_max: 1 << 30, table_elements_max: 20_000, instances_max: 32, deterministic: false }
     }
 }
 
@@ -35,7 +37,7 @@ const DENSE_IMAGE_MAX: u64 = 64 << 20;
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(10).unwrap();
 
 /// All that shapes generated code. The allocator is the executor's choice and shapes none.
-pub fn engine_config(_settings: &EngineSettings) -> Config {
+pub fn engine_config(settings: &EngineSettings) -> Config {
     let mut cost = OperatorCost::new();
     // Growing is host work; without a price a guest would have it for nothing.
     cost.variable.memory_grow_per_page = 255;
@@ -58,6 +60,8 @@ pub fn engine_config(_settings: &EngineSettings) -> Config {
         // Composed components need it: without it, wasmtime's adapters between them panic.
         .wasm_multi_memory(true)
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_MAX)
+        // Relaxed SIMD, the other instructions that may differ, is off altogether.
+        .cranelift_nan_canonicalization(settings.deterministic)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
         .cranelift_opt_level(OptLevel::Speed);

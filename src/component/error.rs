@@ -40,6 +40,9 @@ pub enum ComponentError {
     NeedsTooMuch { asked: String, max: String },
     #[error("compiling the component {cap}, more than the {limit} that a compilation may use")]
     OverCap { cap: CompileCap, limit: String },
+    /// The machine does not offer what the compiler is confined with.
+    #[error("nothing is compiled here without {missing}, which this machine does not offer")]
+    Unconfined { missing: String },
     /// A panic, an abort or a signal of the compiler.
     #[error("the compiler failed on this component: {how}")]
     CompilerFailed { how: String },
@@ -79,7 +82,7 @@ impl ComponentError {
 
     /// A fault of ours or of the machine, not of who uploaded.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Machine { .. })
+        matches!(self, Self::Damaged { .. } | Self::Machine { .. } | Self::Unconfined { .. })
     }
 
     /// Stable, for programs.
@@ -101,6 +104,7 @@ impl ComponentError {
             Self::OverCap { cap: CompileCap::Memory, .. } => "compile-memory",
             Self::OverCap { cap: CompileCap::Wall, .. } => "compile-wall",
             Self::OverCap { cap: CompileCap::ArtefactSize, .. } => "compile-artefact-size",
+            Self::Unconfined { .. } => "compiler-unconfined",
             Self::CompilerFailed { .. } => "compiler-failed",
             Self::Damaged { .. } => "component-damaged",
             Self::Machine { .. } => "component-machine",
@@ -125,6 +129,7 @@ impl ComponentError {
             Self::ExportMismatch { .. } => "build it against bellcage:job 0.1 as published: wit/job.wit",
             Self::NoEntry => "export a function, or make it a command (wasi:cli/run) by giving it a main function",
             Self::OverCap { .. } => "a very large function is the usual cause: let the guest's compiler optimise for size, or split it",
+            Self::Unconfined { .. } => "see what this machine offers with: bellcage doctor; executor.confinement says what is demanded",
             _ => return None,
         };
         Some(hint.to_owned())

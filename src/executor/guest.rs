@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use wasmtime::UpdateDeadline;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::clocks::WasiClocksView as _;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::random::WasiRandomView as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::AttemptRequest;
+use super::determinism::{Clock, Seeded, Timeline};
 use super::host::entry::Types;
-use super::host::{Cancellation, Checkpoint, Interface, KeyValue, Logging, NAMES, Random, Reporting};
+use super::host::{Cancellation, Checkpoint, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
 use super::outside::{Outwards, Way};
@@ -28,6 +29,9 @@ pub(super) struct Guest {
     signal: Arc<Signal>,
     deadline: Instant,
     random_max: u64,
+    /// Of a deterministic attempt.
+    timeline: Option<Arc<Timeline>>,
+    seeded: Option<Seeded>,
     /// What earlier attempts of the run saved.
     checkpoint: Option<Vec<u8>>,
     checkpoint_max: u64,
@@ -63,6 +67,10 @@ impl Guest {
         if !request.stdin.is_empty() {
             wasi.stdin(MemoryInputPipe::new(request.stdin.clone()));
         }
+        let timeline = request.deterministic.map(|determinism| Arc::new(Timeline::new(determinism.at)));
+        if let Some(timeline) = &timeline {
+            wasi.wall_clock(Clock(timeline.clone())).monotonic_clock(Clock(timeline.clone()));
+        }
         Self {
             wasi: wasi.build(),
             table,
@@ -72,6 +80,8 @@ impl Guest {
             signal,
             deadline,
             random_max: limits.random,
+            timeline,
+            seeded: request.deterministic.map(|determinism| Seeded::new(determinism.seed)),
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
             outwards: Outwards { reach: request.reach.clone(), way },
@@ -140,8 +150,12 @@ impl Guest {
     }
 
     pub fn random_capped(&mut self) -> Random<'_> {
-        let max = self.random_max;
-        Random { ctx: self.random(), max }
+        Random { ctx: self.wasi.random(), max: self.random_max, seeded: self.seeded.as_mut() }
+    }
+
+    pub fn monotonic_clock(&mut self) -> MonotonicClock<'_> {
+        let timeline = self.timeline.clone();
+        MonotonicClock { clocks: self.clocks(), timeline }
     }
 }
 

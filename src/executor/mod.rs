@@ -12,9 +12,11 @@
 //!           news (what it tells while it runs)
 //! outside   the way out: what a guest may ask that somebody outside answers
 //! ending    how it ended: one outcome, with the limit that fired
+//! determinism   what is fixed in an attempt that can be repeated
 //! ```
 
 mod confine;
+mod determinism;
 mod ending;
 mod guest;
 mod host;
@@ -39,8 +41,9 @@ use crate::component::Artefact;
 use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progress, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
+pub use determinism::Determinism;
 pub use outside::{Answer, Asker, Call, KeyValueCall, Outside, Raw, Reach, Refusal, Space};
-pub use pool::{Pool, PoolConfig, PoolError, compile_child_main};
+pub use pool::{Pool, PoolConfig, PoolError, compile_child_main, examine_upload};
 pub use worker::pagemap_scan_is_offered;
 pub use workers::{StartError, Workers, WorkersConfig, WorkersError};
 
@@ -86,6 +89,9 @@ pub struct AttemptRequest {
     /// What earlier attempts of the run saved last.
     #[serde(default)]
     pub checkpoint: Option<Vec<u8>>,
+    /// Repeatable, from these. Refused by an executor whose engine is not (`EngineSettings::deterministic`).
+    #[serde(default)]
+    pub deterministic: Option<Determinism>,
     /// When the run could have started, for the receipt's lateness; `None`: no lateness is reported.
     pub due_at: Option<Timestamp>,
 }

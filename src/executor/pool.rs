@@ -6,6 +6,7 @@
 //! A component has a worker of its own (by digest), which keeps its memory warm; others take its attempts when that
 //! one has work and they have none, or far less.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,8 +20,9 @@ use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::ticker::Ticker;
 use super::worker::{Job, Worker, WorkerConfig};
-use super::{AttemptReport, AttemptRequest, Executor, host};
-use crate::component::{EngineSettings, compile};
+use super::{AttemptReport, AttemptRequest, Determinism, Executor, confine, host};
+use crate::component::compile::{self, CompilerConfig, Lent};
+use crate::component::{ComponentError, EngineSettings, Inspection};
 use crate::job::{Digest, Isolation, Progress, RunId};
 
 /// Every slot reserves some GiB of address space, and a process has 128 TiB.
@@ -57,6 +59,7 @@ pub enum PoolError {
 
 /// Attempts on threads of this process.
 pub struct Pool {
+    engine: EngineSettings,
     workers: Arc<[Worker]>,
     slots: usize,
     slots_per_worker: usize,
@@ -83,7 +86,7 @@ impl Pool {
         let start = |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine, gate: gate.clone() });
         let workers: Arc<[Worker]> = (0..workers).map(start).collect::<Result<_, _>>()?;
         let ticker = Ticker::start(workers.clone())?;
-        Ok(Self { workers, slots, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })
+        Ok(Self { engine, workers, slots, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })
     }
 
     /// A worker with a slot reserved. There is one, since the semaphore has let in no more attempts than there are slots.
@@ -113,6 +116,9 @@ impl Executor for Pool {
         if request.isolation == Isolation::ProcessPerRun {
             let message = "a process for each run was asked for, and this executor runs attempts in its own process";
             return unstarted(&asked, Ending::refused("isolation-not-offered", message));
+        }
+        if let Some(ending) = Determinism::refused(request.deterministic, &self.engine) {
+            return unstarted(&asked, ending);
         }
         let running = self.running.enter(request.run);
         let signal = running.signal();
@@ -162,7 +168,17 @@ impl Drop for Reserved<'_> {
 
 /// What the hidden subcommand `component::compile::SUBCOMMAND` of a binary does: the compile child's whole life.
 pub fn compile_child_main() -> ExitCode {
-    compile::child_main(host::check_imports)
+    compile::child_main(Lent {
+        check_imports: host::check_imports,
+        shut_in: || confine::compiler().missing.iter().map(ToString::to_string).collect(),
+        #[cfg(debug_assertions)]
+        escape: super::workers::escape::now,
+    })
+}
+
+/// What the compile child makes of an upload, in this process: see `compile::examine_here`.
+pub fn examine_upload(source: &[u8]) -> Result<Option<Inspection>, ComponentError> {
+    compile::examine_here(source, CompilerConfig::new(PathBuf::new()), &EngineSettings::default(), host::check_imports)
 }
 
 #[cfg(test)]
@@ -190,6 +206,7 @@ mod tests {
             scheduled_at: jiff::Timestamp::UNIX_EPOCH,
             scheduled_local: None,
             checkpoint: None,
+            deterministic: None,
             due_at: None,
         }
     }

@@ -1,9 +1,12 @@
-//! Limits: what one attempt may use. All are on by default; a job may ask for others, up to the server's caps.
+//! Limits: what one attempt may use. All are on by default; a job may ask for others, up to the caps of the server and of
+//! its tenant.
+
+use std::fmt;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::{bytes, duration};
+use super::{TenantId, bytes, duration};
 
 /// The limits of one attempt, resolved: every one has a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ pub struct Limits {
     pub checkpoint: u64,
 }
 
-/// The limits a job asks for; what is absent follows the server's defaults.
+/// The limits a job asks for, or the caps of a tenant; what is absent follows the server's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSpec {
@@ -73,11 +76,41 @@ pub struct LimitsSpec {
     pub checkpoint: Option<u64>,
 }
 
-/// A limit that is above the server's cap, or is zero.
+/// The most that a job may ask for: of each limit the lower of what its server and its tenant have.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitCaps<'a> {
+    pub server: &'a Limits,
+    /// What the tenant has of its own.
+    pub tenant: Option<(&'a TenantId, &'a LimitsSpec)>,
+}
+
+impl<'a> From<&'a Limits> for LimitCaps<'a> {
+    fn from(server: &'a Limits) -> Self {
+        Self { server, tenant: None }
+    }
+}
+
+/// Whose cap it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CapOwner {
+    Server,
+    Tenant(TenantId),
+}
+
+impl fmt::Display for CapOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server => f.write_str("this server's cap"),
+            Self::Tenant(tenant) => write!(f, "the cap of tenant {tenant}"),
+        }
+    }
+}
+
+/// A limit that is above a cap, or is zero.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    #[error("limits.{name} = {asked} is above this server's cap of {cap}")]
-    AboveCap { name: LimitName, asked: String, cap: String },
+    #[error("limits.{name} = {asked} is above {owner}, which is {cap}")]
+    AboveCap { name: LimitName, asked: String, cap: String, owner: CapOwner },
     #[error("limits.{name} must be more than zero")]
     Zero { name: LimitName },
 }
@@ -86,31 +119,56 @@ pub enum LimitError {
 pub type LimitName = &'static str;
 
 impl LimitsSpec {
-    /// What this job gets: what it asks for, else `defaults`. Each is checked against `caps`.
-    pub fn resolve(&self, defaults: &Limits, caps: &Limits) -> Result<Limits, LimitError> {
-        fn pick<T: PartialOrd + Default + Copy>(name: LimitName, asked: Option<T>, default: T, cap: T, show: impl Fn(T) -> String) -> Result<T, LimitError> {
-            match asked {
-                None if default > cap => Ok(cap),
-                None => Ok(default),
+    /// What this job gets: what it asks for, else `defaults`, lowered to the caps. What it asks for above them is refused.
+    pub fn resolve<'a>(&self, defaults: &Limits, caps: impl Into<LimitCaps<'a>>) -> Result<Limits, LimitError> {
+        struct Pick<T> {
+            asked: Option<T>,
+            default: T,
+            server: T,
+            tenant: Option<T>,
+        }
+        let LimitCaps { server, tenant } = caps.into();
+        let none = Self::default();
+        let own = tenant.map_or(&none, |(_, own)| own);
+        let owner = |is_tenants: bool| match tenant {
+            Some((tenant, _)) if is_tenants => CapOwner::Tenant(tenant.clone()),
+            _ => CapOwner::Server,
+        };
+        fn pick<T: PartialOrd + Default + Copy>(
+            name: LimitName,
+            of: Pick<T>,
+            show: impl Fn(T) -> String,
+            owner: impl Fn(bool) -> CapOwner,
+        ) -> Result<T, LimitError> {
+            let lower = of.tenant.filter(|tenant| *tenant < of.server);
+            let cap = lower.unwrap_or(of.server);
+            match of.asked {
+                None if of.default > cap => Ok(cap),
+                None => Ok(of.default),
                 Some(zero) if zero <= T::default() => Err(LimitError::Zero { name }),
-                Some(n) if n > cap => Err(LimitError::AboveCap { name, asked: show(n), cap: show(cap) }),
+                Some(n) if n > cap => Err(LimitError::AboveCap { name, asked: show(n), cap: show(cap), owner: owner(lower.is_some()) }),
                 Some(n) => Ok(n),
             }
         }
         let number = |n: u64| n.to_string();
+        macro_rules! pick {
+            ($name:ident, $show:expr) => {
+                pick(stringify!($name), Pick { asked: self.$name, default: defaults.$name, server: server.$name, tenant: own.$name }, $show, owner)?
+            };
+        }
         Ok(Limits {
-            fuel: pick("fuel", self.fuel, defaults.fuel, caps.fuel, number)?,
-            memory: pick("memory", self.memory, defaults.memory, caps.memory, bytes::format)?,
-            timeout: pick("timeout", self.timeout, defaults.timeout, caps.timeout, duration::format)?,
-            result: pick("result", self.result, defaults.result, caps.result, bytes::format)?,
-            logs: pick("logs", self.logs, defaults.logs, caps.logs, bytes::format)?,
-            table_elements: pick("table_elements", self.table_elements, defaults.table_elements, caps.table_elements, number)?,
-            instances: pick("instances", self.instances, defaults.instances, caps.instances, number)?,
-            host_calls: pick("host_calls", self.host_calls, defaults.host_calls, caps.host_calls, number)?,
-            resources: pick("resources", self.resources, defaults.resources, caps.resources, number)?,
-            host_call_bytes: pick("host_call_bytes", self.host_call_bytes, defaults.host_call_bytes, caps.host_call_bytes, bytes::format)?,
-            random: pick("random", self.random, defaults.random, caps.random, bytes::format)?,
-            checkpoint: pick("checkpoint", self.checkpoint, defaults.checkpoint, caps.checkpoint, bytes::format)?,
+            fuel: pick!(fuel, number),
+            memory: pick!(memory, bytes::format),
+            timeout: pick!(timeout, duration::format),
+            result: pick!(result, bytes::format),
+            logs: pick!(logs, bytes::format),
+            table_elements: pick!(table_elements, number),
+            instances: pick!(instances, number),
+            host_calls: pick!(host_calls, number),
+            resources: pick!(resources, number),
+            host_call_bytes: pick!(host_call_bytes, bytes::format),
+            random: pick!(random, bytes::format),
+            checkpoint: pick!(checkpoint, bytes::format),
         })
     }
 }
@@ -144,13 +202,28 @@ mod tests {
         let spec = LimitsSpec { memory: Some(2 << 30), ..Default::default() };
         let caps = Limits { memory: 1 << 30, ..Default::default() };
         let error = spec.resolve(&Limits::default(), &caps).unwrap_err();
-        assert_eq!(error.to_string(), "limits.memory = 2GiB is above this server's cap of 1GiB");
+        assert_eq!(error.to_string(), "limits.memory = 2GiB is above this server's cap, which is 1GiB");
     }
 
     #[test]
     fn a_default_above_the_cap_is_lowered_to_it() {
         let caps = Limits { fuel: 7, ..Default::default() };
         assert_eq!(LimitsSpec::default().resolve(&Limits::default(), &caps).unwrap().fuel, 7);
+    }
+
+    #[test]
+    fn of_the_caps_of_server_and_tenant_the_lower_counts_and_is_named() {
+        let (server, tenant) = (Limits { fuel: 100, memory: 1 << 30, ..Default::default() }, "acme".parse().unwrap());
+        let own = LimitsSpec { memory: Some(64 << 20), fuel: Some(200), ..Default::default() };
+        let caps = LimitCaps { server: &server, tenant: Some((&tenant, &own)) };
+        let refused = |spec: LimitsSpec| spec.resolve(&Limits::default(), caps).unwrap_err().to_string();
+        assert_eq!(
+            refused(LimitsSpec { memory: Some(128 << 20), ..Default::default() }),
+            "limits.memory = 128MiB is above the cap of tenant acme, which is 64MiB"
+        );
+        assert_eq!(refused(LimitsSpec { fuel: Some(150), ..Default::default() }), "limits.fuel = 150 is above this server's cap, which is 100");
+        let resolved = LimitsSpec::default().resolve(&Limits::default(), caps).unwrap();
+        assert_eq!((resolved.memory, resolved.fuel), (64 << 20, 100), "a default is lowered to the lower of both");
     }
 
     #[test]

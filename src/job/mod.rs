@@ -22,7 +22,7 @@ mod stdio;
 pub use after::{After, UpstreamEnd};
 pub use grants::{GrantError, GrantKind, Grants, KvGrant};
 pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, RunKey, TenantId};
-pub use limits::{LimitError, LimitName, Limits, LimitsSpec};
+pub use limits::{CapOwner, LimitCaps, LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};
 pub use policy::{Backoff, Coalesce, Isolation, Overlap, RateLimit, Retry, RetryAdvice};
 pub use receipt::Receipt;

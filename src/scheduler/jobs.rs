@@ -169,8 +169,8 @@ impl Inner {
     async fn check_job(&self, key: &JobKey, spec: &JobSpec, now: Timestamp) -> Result<(Trigger, Vec<String>), SchedulerError> {
         spec.validate()?;
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
-        spec.limits.resolve(&self.options.limits, &self.options.limit_caps)?;
         self.options.reach(key, &spec.grants)?;
+        spec.limits.resolve(&self.options.limits, self.options.caps_of(&key.tenant))?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;
         let mut notes = trigger.notes(now);

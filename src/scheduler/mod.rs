@@ -19,7 +19,7 @@ mod secrets;
 pub mod simulate;
 mod steps;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, GrantKind, Job, JobId, JobKey, Limits, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version};
+use crate::job::{ComponentName, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
@@ -67,6 +67,8 @@ pub struct Options {
     pub kv_quota: u64,
     /// The most that a grant may say.
     pub kv_quota_cap: u64,
+    /// The most that a job of a tenant may ask for, where that is less.
+    pub tenant_caps: BTreeMap<TenantId, LimitsSpec>,
     /// How long a claimed run stays ours without a sign of life. Renewed at a third of this.
     pub lease: SignedDuration,
     /// Jobs fired and runs claimed per turn of the driver.
@@ -104,6 +106,7 @@ impl Default for Options {
             },
             kv_quota: 1 << 20,
             kv_quota_cap: 64 << 20,
+            tenant_caps: BTreeMap::new(),
             lease: SignedDuration::from_secs(15),
             batch_max: 500,
             every_min: SignedDuration::from_secs(1),
@@ -112,6 +115,13 @@ impl Default for Options {
             keep_runs_per_job: 10_000,
             secrets_key: None,
         }
+    }
+}
+
+impl Options {
+    /// What a job of `tenant` may ask for at most.
+    fn caps_of<'a>(&'a self, tenant: &'a TenantId) -> LimitCaps<'a> {
+        LimitCaps { server: &self.limit_caps, tenant: self.tenant_caps.get(tenant).map(|own| (tenant, own)) }
     }
 }
 

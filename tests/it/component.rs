@@ -332,7 +332,7 @@ fn the_hidden_subcommand_tells_a_user_who_tries_it_what_it_is() {
 /// A compile child that waits for its component, told that `parent` is its parent.
 fn waiting_child(parent: u32) -> std::process::Child {
     let brief = serde_json::json!({
-        "parent": parent, "settings": EngineSettings::default(), "source_max": 1000, "artefact_max": 4096, "memory": 1 << 30, "cpu_seconds": 5
+        "parent": parent, "settings": EngineSettings::default(), "source_max": 1000, "artefact_max": 4096, "memory": 1 << 30, "cpu_seconds": 5, "confined": true
     });
     // Left open across exec, as a careless ancestor may have done.
     let left_open = std::fs::File::open("/dev/null").unwrap();
@@ -352,9 +352,9 @@ fn the_compile_child_gives_up_all_that_it_does_not_need() {
     let mut child = waiting_child(std::process::id());
     let pid = child.id();
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
-    // Being nice is the last thing it does before it reads its stdin.
+    // The filter of system calls is the last thing that it puts on before it reads its stdin.
     let stat = || read("stat").rsplit_once(") ").unwrap().1.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    while stat()[16] != "10" {
+    while !read("status").contains("Seccomp:\t2") {
         assert_eq!(child.try_wait().unwrap(), None, "it lives");
         std::thread::yield_now();
     }
@@ -367,12 +367,38 @@ fn the_compile_child_gives_up_all_that_it_does_not_need() {
     assert_eq!(limit("Max core file size"), ["0"; 2]);
     assert_eq!(limit("Max open files"), ["8"; 2]);
     assert!(read("status").contains("NoNewPrivs:\t1"));
+    assert_eq!(stat()[16], "10", "it is nice");
     assert_eq!(stat()[3], pid.to_string(), "a session of its own");
     let mut open: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     open.sort();
     assert_eq!(open, ["0", "1", "2"]);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// What becomes of a compiler that was taken over and tries this.
+#[cfg(debug_assertions)]
+macro_rules! a_compiler_that_was_taken_over_and {
+    ($($name:ident: $what:literal)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let error = refused_with(&wat::tiny(), CompilerConfig { escape: Some($what.to_owned()), ..cage::compiler_config() }).await;
+            assert_eq!(error.code(), "compiler-failed");
+            assert!(error.to_string().contains("it was ended by signal 31 (SYS"), "{error}");
+        }
+    )*};
+}
+
+#[cfg(debug_assertions)]
+a_compiler_that_was_taken_over_and! {
+    a_compiler_that_was_taken_over_and_opens_a_file_is_killed: "open"
+    a_compiler_that_was_taken_over_and_makes_a_socket_is_killed: "socket"
+    a_compiler_that_was_taken_over_and_connects_is_killed: "connect"
+    a_compiler_that_was_taken_over_and_traces_is_killed: "ptrace"
+    a_compiler_that_was_taken_over_and_forks_is_killed: "clone"
+    a_compiler_that_was_taken_over_and_runs_a_program_is_killed: "exec"
+    a_compiler_that_was_taken_over_and_kills_is_killed: "kill"
+    a_compiler_that_was_taken_over_and_makes_code_is_killed: "write and execute"
 }
 
 #[test]

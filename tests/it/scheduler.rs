@@ -7,7 +7,7 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::executor::Pool;
-use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, LimitsSpec, Outcome, Run, RunId, RunState, TenantId};
 use bellcage::outside::{World, WorldConfig};
 use bellcage::scheduler::simulate::{Assumed, Simulation, SimulationOptions};
 use bellcage::scheduler::{
@@ -48,10 +48,10 @@ impl Rig {
     }
 
     async fn on(store: Arc<Memory>, slots: usize) -> Self {
-        Self::with(store, Arc::new(cage::pool(slots))).await
+        Self::with(store, Arc::new(cage::pool(slots)), Options::default()).await
     }
 
-    async fn with(store: Arc<Memory>, executor: Arc<Pool>) -> Self {
+    async fn with(store: Arc<Memory>, executor: Arc<Pool>, options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Manual::at(at(0));
         let parts = Parts {
@@ -60,7 +60,7 @@ impl Rig {
             compiler: cage::compiler(),
             cache: Cache::open(folder.path(), &EngineSettings::default()).expect("a new cache"),
             clock: Arc::new(clock.clone()),
-            options: Options::default(),
+            options,
         };
         let scheduler = Scheduler::start(parts).await.expect("it starts");
         let (_, events) = scheduler.events().subscribe(None);
@@ -129,7 +129,7 @@ async fn a_job_that_comes_due_runs_its_component_and_moves_to_the_next_instant()
 async fn what_a_jobs_run_keeps_its_next_run_finds_and_no_other_job() {
     let store = Arc::new(Memory::default());
     let world = Arc::new(World::of_store(store.clone(), WorldConfig::default()));
-    let mut rig = Rig::with(store, Arc::new(cage::pool_with(4, world))).await;
+    let mut rig = Rig::with(store, Arc::new(cage::pool_with(4, world)), Options::default()).await;
     rig.scheduler.push_component(&tenant(), &"keyvalue".parse().expect("a name"), cage::built_guest("keyvalue"), Accept::default()).await.expect("it compiles");
     let fields = json!({ "component": "keyvalue", "args": ["add:runs:1"], "trigger": "manual", "grants": { "kv": true } });
     for id in ["first", "second"] {
@@ -295,6 +295,42 @@ async fn a_chain_of_jobs_runs_one_after_the_other_and_each_run_names_the_one_bef
         assert_eq!((run.cause, run.upstream.iter().map(|end| end.run).collect::<Vec<_>>()), (Cause::After, vec![before]));
     }
     assert_eq!(rig.run(ended[2]).await.run.job, key("report"));
+}
+
+/// Jobs of the tenant may have so much memory, and those of others what the server allows.
+fn capped_at(memory: u64) -> Options {
+    let own = LimitsSpec { memory: Some(memory), ..LimitsSpec::default() };
+    Options { tenant_caps: [(tenant(), own)].into(), ..Options::default() }
+}
+
+#[tokio::test]
+async fn a_job_that_asks_for_more_than_its_tenant_may_is_refused_when_it_is_added() {
+    let rig = Rig::with(Arc::default(), Arc::new(cage::pool(1)), capped_at(64 << 20)).await;
+    let spec: JobSpec = serde_json::from_value(json!({ "component": "tiny", "trigger": "manual", "limits": { "memory": "65MiB" } })).expect("a job");
+    let refused = rig.scheduler.add_job(key("nightly"), spec.clone(), OnConflict::Error).await.expect_err("it is above the cap");
+    assert_eq!(refused.to_string(), "limits.memory = 65MiB is above the cap of tenant default, which is 64MiB");
+    let others = JobKey { tenant: "acme".parse().expect("a name"), id: "nightly".parse().expect("a job id") };
+    let refused = rig.scheduler.add_job(others, spec, OnConflict::Error).await.expect_err("its component is another tenant's");
+    assert_eq!(refused.code(), "component-not-uploaded");
+    rig.add("smaller", json!({ "limits": { "memory": "64MiB" } })).await;
+}
+
+#[tokio::test]
+async fn a_cap_that_is_lowered_holds_from_the_next_attempt_on() {
+    let store: Arc<Memory> = Arc::default();
+    let rig = Rig::on(store.clone(), 1).await;
+    rig.add("greedy", json!({ "limits": { "memory": "64MiB" } })).await;
+    rig.add("modest", json!({})).await;
+    rig.scheduler.shutdown(Duration::ZERO).await;
+    let mut rig = Rig::with(store, Arc::new(cage::pool(1)), capped_at(32 << 20)).await;
+    rig.clock.set(at(10));
+    let mut ended = [rig.ended().await, rig.ended().await];
+    ended.sort_by_key(|(_, outcome)| *outcome == Outcome::Succeeded);
+    assert_eq!(ended.map(|(_, outcome)| outcome), [Outcome::Refused, Outcome::Succeeded]);
+    let [greedy, modest] = [rig.run(ended[0].0).await, rig.run(ended[1].0).await];
+    let error = greedy.attempts[0].error.as_ref().expect("it says why");
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("bad-limit", "limits.memory = 64MiB is above the cap of tenant default, which is 32MiB"));
+    assert_eq!(modest.attempts[0].receipt.memory_limit_bytes, 32 << 20, "what nobody asked for is lowered to the cap");
 }
 
 #[tokio::test]

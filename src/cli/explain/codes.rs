@@ -79,6 +79,11 @@ pub const CODES: &[Code] = &[
     code("entry-missing", "the component has no longer the entry that the job names", "push a version that has it, or change the job"),
     code("args-not-argv", "the arguments of a command are not a list of strings", "give them as such: args = [\"--limit\", \"10\"]"),
     code("bad-args", "the arguments do not fit the function's signature", "see the signature with bellcage component show NAME"),
+    code(
+        "determinism-not-offered",
+        "a deterministic attempt was asked of an executor whose engine is not set so",
+        "set EngineSettings::deterministic for compiler and executor, or use: bellcage run --deterministic",
+    ),
     code("isolation-not-offered", "the job asks for an isolation that this executor does not have", "leave isolation out, or run it where the executor has it"),
     code(
         "lost",
@@ -188,6 +193,11 @@ pub const CODES: &[Code] = &[
     ),
     code("compile-wall", "compiling the component took longer than compile.wall", "try again when the machine is less busy, or raise compile.wall"),
     code("compile-artefact-size", "the compiled component is larger than compile.artefact", "make the component smaller, or raise compile.artefact"),
+    code(
+        "compiler-unconfined",
+        "the machine offers no Landlock or no seccomp, without which nothing that was uploaded is compiled",
+        "see bellcage doctor; executor.confinement = \"best-effort\" does with what there is",
+    ),
     code("compiler-failed", "the compiler itself failed on this component", "build the component with another version of its compiler; please report it"),
     code("component-gone", "the component was removed after the job was added", "push it again, or change the job"),
     // Triggers.

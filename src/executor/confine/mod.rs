@@ -145,6 +145,14 @@ pub(super) fn after_warm_up(worn: &mut Worn, bounds: Bounds) {
     worn.note(Layer::Seccomp, seccomp::allow_only_running());
 }
 
+/// All that a process gives up which compiles components, before it reads the first. It has one thread and never another.
+pub(super) fn compiler() -> Worn {
+    let mut worn = Worn::default();
+    worn.note(Layer::Landlock, landlock::deny_all());
+    worn.note(Layer::Seccomp, seccomp::allow_only_compiling());
+    worn
+}
+
 /// What the process may hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {

@@ -1,7 +1,7 @@
-//! The system calls of a process that runs guests; any other ends it at once.
+//! The system calls of a process that runs guests, and of one that compiles them; any other ends it at once.
 //!
-//! The list is what running, loading by descriptor and talking over one socket need, found by running the tests with
-//! it. It has no call that opens, connects, starts, traces or signals anything.
+//! The lists are what running, loading by descriptor and talking over one socket need, and what compiling needs, found by
+//! running the tests with them. They have no call that opens, connects, starts, traces or signals anything else.
 
 use std::io;
 
@@ -24,54 +24,103 @@ const THIS_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const THIS_ARCHITECTURE: u32 = 0xc000_00b7;
 
-const ALLOWED: &[libc::c_long] = &[
-    // The socket, and what came over it.
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_recvmsg,
-    libc::SYS_close,
-    libc::SYS_fstat,
-    // Memory: the allocator's and the guests'.
-    libc::SYS_brk,
-    libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_process_madvise,
-    libc::SYS_memfd_create,
-    // Waiting, threads that exist, time.
-    libc::SYS_futex,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_ctl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
-    libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_getcpu,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_restart_syscall,
-    // Signals of this thread to itself: traps.
-    libc::SYS_rt_sigreturn,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_sigaltstack,
-    libc::SYS_getrandom,
-    // What a panic prints.
-    libc::SYS_gettid,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-];
+/// Calls that are allowed.
+struct List {
+    always: &'static [libc::c_long],
+    /// With these values of one argument, by its number, only.
+    with: &'static [(libc::c_long, u32, &'static [u32])],
+}
 
-/// Allowed with these commands only, their second argument: sealing a file in memory, and asking whether a descriptor is
-/// open; PAGEMAP_SCAN, on a descriptor that was opened before.
-const COMMANDS: &[(libc::c_long, &[u32])] = &[(libc::SYS_fcntl, &[libc::F_ADD_SEALS as u32, libc::F_GETFD as u32]), (libc::SYS_ioctl, &[0xc060_6610])];
+/// Of a process that runs guests.
+const RUNNING: List = List {
+    always: &[
+        // The socket, and what came over it.
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_recvmsg,
+        libc::SYS_close,
+        libc::SYS_fstat,
+        // Memory: the allocator's and the guests'.
+        libc::SYS_brk,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_madvise,
+        libc::SYS_process_madvise,
+        libc::SYS_memfd_create,
+        // Waiting, threads that exist, time.
+        libc::SYS_futex,
+        libc::SYS_epoll_pwait,
+        libc::SYS_epoll_ctl,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait,
+        libc::SYS_sched_yield,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_getcpu,
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_restart_syscall,
+        // Signals of this thread to itself: traps.
+        libc::SYS_rt_sigreturn,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_sigaltstack,
+        libc::SYS_getrandom,
+        // What a panic prints.
+        libc::SYS_gettid,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ],
+    // Sealing a file in memory, and asking whether a descriptor is open; PAGEMAP_SCAN, on a descriptor that was opened before.
+    with: &[(libc::SYS_fcntl, 1, &[libc::F_ADD_SEALS as u32, libc::F_GETFD as u32]), (libc::SYS_ioctl, 1, &[0xc060_6610])],
+};
+
+/// Of the process that compiles a component: its three descriptors, memory, and dying in a way that says of what.
+const COMPILING: List = List {
+    always: &[
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_close,
+        libc::SYS_fstat,
+        libc::SYS_brk,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_madvise,
+        libc::SYS_futex,
+        libc::SYS_sched_yield,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_clock_gettime,
+        libc::SYS_restart_syscall,
+        // The engine's handlers of traps, which nothing here ever raises.
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_sigaltstack,
+        // Where processors keep what they have read of code, they are told of new code.
+        libc::SYS_membarrier,
+        libc::SYS_getrandom,
+        libc::SYS_getpid,
+        libc::SYS_gettid,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ],
+    // What an abort sends to itself; the standard library's care for descriptors.
+    with: &[(libc::SYS_tgkill, 2, &[libc::SIGABRT as u32]), (libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32, libc::F_GETFD as u32])],
+};
 
 /// What `mmap` and `mprotect` may not give together: memory that can be written and run is what injected code needs.
 const WRITE_AND_EXECUTE: u32 = (libc::PROT_WRITE | libc::PROT_EXEC) as u32;
 
+pub(super) fn allow_only_running() -> io::Result<()> {
+    allow_only(&RUNNING)
+}
+
+pub(super) fn allow_only_compiling() -> io::Result<()> {
+    allow_only(&COMPILING)
+}
+
 /// For all threads of this process, for good.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(super) fn allow_only_running() -> io::Result<()> {
-    let program = program();
+fn allow_only(list: &List) -> io::Result<()> {
+    let program = program(list);
     let program = libc::sock_fprog { len: u16::try_from(program.len()).map_err(io::Error::other)?, filter: program.as_ptr().cast_mut() };
     // SAFETY: `program` points to `len` steps that live through the call, which copies them and changes none.
     let done = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC, &raw const program) };
@@ -83,13 +132,13 @@ pub(super) fn allow_only_running() -> io::Result<()> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) fn allow_only_running() -> io::Result<()> {
+fn allow_only(_list: &List) -> io::Result<()> {
     Err(io::Error::other("bellcage has no list of system calls for this processor"))
 }
 
-fn program() -> Vec<Step> {
+fn program(list: &List) -> Vec<Step> {
     let mut steps = vec![load(ARCHITECTURE), if_equal(THIS_ARCHITECTURE, 1, 0), give(KILL), load(NUMBER)];
-    for number in ALLOWED {
+    for number in list.always {
         steps.extend([if_equal(*number as u32, 0, 1), give(ALLOW)]);
     }
     // The protection is the third argument of both.
@@ -97,9 +146,9 @@ fn program() -> Vec<Step> {
         let masked = step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, WRITE_AND_EXECUTE, 0, 0);
         steps.extend([if_equal(number as u32, 0, 5), load(argument(2)), masked, if_equal(WRITE_AND_EXECUTE, 0, 1), give(KILL), give(ALLOW)]);
     }
-    for (number, commands) in COMMANDS {
-        steps.extend([if_equal(*number as u32, 0, 2 * commands.len() as u8 + 2), load(argument(1))]);
-        steps.extend(commands.iter().flat_map(|command| [if_equal(*command, 0, 1), give(ALLOW)]));
+    for (number, place, values) in list.with {
+        steps.extend([if_equal(*number as u32, 0, 2 * values.len() as u8 + 2), load(argument(*place))]);
+        steps.extend(values.iter().flat_map(|value| [if_equal(*value, 0, 1), give(ALLOW)]));
         steps.push(give(KILL));
     }
     steps.push(give(KILL));

@@ -52,7 +52,8 @@ pub(in crate::executor) async fn call(
 ) -> wasmtime::Result<JobAnswer> {
     let run = instance.get_typed_func::<(&Context, &str), (Result<String, Failure>,)>(&mut *store, export)?;
     let input = request.args.to_string();
-    match run.call_async(store, (&context(request, Timestamp::now()), &input)).await?.0 {
+    let now = request.deterministic.map_or_else(Timestamp::now, |determinism| determinism.at);
+    match run.call_async(store, (&context(request, now), &input)).await?.0 {
         Ok(text) if text.len() as u64 > request.limits.result => Err(LimitHit::Returned.into()),
         Ok(text) => Ok(result(&text)),
         Err(failure) => Ok(failed(failure)),

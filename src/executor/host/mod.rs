@@ -7,6 +7,7 @@
 mod bindings;
 mod cancellation;
 mod checkpoint;
+mod clocks;
 pub(super) mod entry;
 mod keyvalue;
 mod logging;
@@ -25,6 +26,7 @@ use super::guest::Guest;
 use crate::component::{ComponentError, JOB_PACKAGE, JOB_VERSIONS, as_shown};
 pub(super) use cancellation::Cancellation;
 pub(super) use checkpoint::Checkpoint;
+pub(super) use clocks::MonotonicClock;
 pub(super) use keyvalue::KeyValue;
 pub(super) use logging::Logging;
 pub(super) use progress::{Reporting, shown};
@@ -66,7 +68,7 @@ interfaces! {
     TerminalStdin "wasi:cli/terminal-stdin": p2::cli::terminal_stdin, WasiCli, cli;
     TerminalStdout "wasi:cli/terminal-stdout": p2::cli::terminal_stdout, WasiCli, cli;
     TerminalStderr "wasi:cli/terminal-stderr": p2::cli::terminal_stderr, WasiCli, cli;
-    MonotonicClock "wasi:clocks/monotonic-clock": p2::clocks::monotonic_clock, WasiClocks, clocks;
+    MonotonicClock "wasi:clocks/monotonic-clock": p2::clocks::monotonic_clock, MonotonicClock<'static>, monotonic_clock;
     WallClock "wasi:clocks/wall-clock": p2::clocks::wall_clock, WasiClocks, clocks;
     Preopens "wasi:filesystem/preopens": p2::filesystem::preopens, WasiFilesystem, filesystem;
     Filesystem "wasi:filesystem/types": p2::filesystem::types, WasiFilesystem, filesystem;

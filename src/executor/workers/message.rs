@@ -31,7 +31,7 @@ use crate::component::Artefact;
 use crate::executor::confine::Missing;
 use crate::executor::outside::{Answer, Call, Reach, Refusal};
 use crate::executor::sandbox::{Asked, receipt};
-use crate::executor::{AttemptReport, AttemptRequest};
+use crate::executor::{AttemptReport, AttemptRequest, Determinism};
 use crate::job::{AttemptLog, Digest, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
 /// Names an attempt between the supervisor and its workers; never used twice.
@@ -146,6 +146,8 @@ pub(super) struct Order<'a> {
     scheduled_local: Option<Cow<'a, str>>,
     #[serde(borrow)]
     checkpoint: Option<Raw<'a>>,
+    /// The seed, and nanoseconds since 1970.
+    deterministic: Option<(u64, i64)>,
 }
 
 /// `Limits`, without the forms that users write.
@@ -196,7 +198,7 @@ impl<'a> Order<'a> {
     pub fn new(attempt: Number, component: u32, request: &'a AttemptRequest) -> Self {
         // In full, so that a new field has to be thought of here.
         let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, secrets, stdin, limits, reach, .. } = request;
-        let AttemptRequest { isolation: _, scheduled_at, scheduled_local, checkpoint, due_at: _, .. } = request;
+        let AttemptRequest { isolation: _, scheduled_at, scheduled_local, checkpoint, deterministic, due_at: _, .. } = request;
         Self {
             attempt,
             component,
@@ -217,6 +219,7 @@ impl<'a> Order<'a> {
             scheduled_at: nanos(*scheduled_at),
             scheduled_local: scheduled_local.as_deref().map(Cow::Borrowed),
             checkpoint: checkpoint.as_deref().map(|bytes| Raw(Cow::Borrowed(bytes))),
+            deterministic: deterministic.map(|Determinism { seed, at }| (seed, nanos(at))),
         }
     }
 
@@ -239,6 +242,7 @@ impl<'a> Order<'a> {
             scheduled_at,
             scheduled_local,
             checkpoint,
+            deterministic,
         } = self;
         AttemptRequest {
             run: RunId(uuid::Uuid::from_u128(run)),
@@ -257,6 +261,7 @@ impl<'a> Order<'a> {
             scheduled_at: instant(scheduled_at),
             scheduled_local: scheduled_local.map(Cow::into_owned),
             checkpoint: checkpoint.map(|bytes| bytes.0.into_owned()),
+            deterministic: deterministic.map(|(seed, at)| Determinism { seed, at: instant(at) }),
             due_at: None,
         }
     }
@@ -387,6 +392,7 @@ mod tests {
             scheduled_at: "2026-03-29T01:00:00.123456789Z".parse().unwrap(),
             scheduled_local: Some("2026-03-29T03:00:00.123456789+02:00".to_owned()),
             checkpoint: Some(vec![0, 255]),
+            deterministic: Some(Determinism { seed: u64::MAX, at: Determinism::AT }),
             due_at: None,
         }
     }

@@ -13,7 +13,7 @@
 mod child;
 mod code;
 #[cfg(debug_assertions)]
-mod escape;
+pub(in crate::executor) mod escape;
 mod keeper;
 mod link;
 mod message;
@@ -32,7 +32,7 @@ use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
 use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
-use super::{AttemptReport, AttemptRequest, Executor};
+use super::{AttemptReport, AttemptRequest, Determinism, Executor};
 use crate::component::EngineSettings;
 use crate::job::{Digest, Isolation, Outcome, Progress, RunError, RunId};
 
@@ -132,6 +132,7 @@ impl WorkersError {
 
 /// Attempts in worker processes.
 pub struct Workers {
+    engine: EngineSettings,
     keepers: Vec<Keeper>,
     slots: usize,
     slots_per_worker: usize,
@@ -172,7 +173,18 @@ impl Workers {
             tracing::warn!("worker processes are confined without {}", list.join(", "));
         }
         let (free, alone) = (Semaphore::new(config.slots), Semaphore::new(config.alone_max.max(1)));
-        Ok(Self { keepers, slots: config.slots, slots_per_worker, free, alone, running: RunningSet::default(), next: AtomicU64::new(1), changed, missing })
+        Ok(Self {
+            engine: config.engine.clone(),
+            keepers,
+            slots: config.slots,
+            slots_per_worker,
+            free,
+            alone,
+            running: RunningSet::default(),
+            next: AtomicU64::new(1),
+            changed,
+            missing,
+        })
     }
 
     /// The layers of confinement that workers do without, since the machine does not offer them and nobody demanded them.
@@ -221,6 +233,9 @@ impl Workers {
 impl Executor for Workers {
     async fn run(&self, request: AttemptRequest) -> AttemptReport {
         let asked = Asked::of(&request);
+        if let Some(ending) = Determinism::refused(request.deterministic, &self.engine) {
+            return unstarted(&asked, ending);
+        }
         let running = self.running.enter(request.run);
         let signal = running.signal();
         let cancelled = || unstarted(&asked, Ending::cancelled(signal));

@@ -139,7 +139,7 @@ fn limits_above_the_caps_are_refused() {
     let place = Place::default();
     place.bellcage(&["run", "--memory", "2GiB", "hello"]).refused(
         2,
-        "limits.memory = 2GiB is above this server's cap of 1GiB",
+        "limits.memory = 2GiB is above this server's cap, which is 1GiB",
         "see the caps with: bellcage config show",
     );
     assert_eq!(place.bellcage(&["run", "--fuel", "much", "hello"]).code, 2);

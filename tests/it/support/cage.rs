@@ -81,6 +81,7 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
         scheduled_at: jiff::Timestamp::UNIX_EPOCH,
         scheduled_local: None,
         checkpoint: None,
+        deterministic: None,
         due_at: None,
     }
 }
