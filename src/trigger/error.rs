@@ -33,6 +33,8 @@ impl TriggerError {
     }
 
     pub(super) fn at(mut self, source: &str, start: usize, end: usize) -> Self {
+        // What is missing is missing at the end.
+        let (start, end) = (start.min(source.len()), end.min(source.len()));
         // What is drawn stays on one short line, whatever was typed.
         if source.len() <= 200 && !source.contains(char::is_control) {
             self.span = Some(Span { source: source.to_owned(), start, end });
