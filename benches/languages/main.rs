@@ -99,6 +99,7 @@ fn request(guest: &Guest, component: Artefact) -> AttemptRequest {
         run: RunId(uuid::Uuid::now_v7()),
         attempt: 1,
         checkpoint: None,
+        deterministic: None,
         job: "guest".to_owned(),
         scheduled_local: None,
         component,

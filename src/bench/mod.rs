@@ -6,6 +6,7 @@
 //! is measured by their own programs and handed in.
 
 mod attempts;
+mod density;
 mod durable;
 mod lateness;
 mod table;
@@ -48,6 +49,8 @@ pub enum BenchError {
     #[error(transparent)]
     Pool(#[from] crate::executor::PoolError),
     #[error(transparent)]
+    Workers(#[from] crate::executor::WorkersError),
+    #[error(transparent)]
     Scheduler(#[from] crate::scheduler::SchedulerError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -67,6 +70,7 @@ pub async fn run(options: &BenchOptions, mut measured: impl FnMut(&Row)) -> Resu
     table.measure(&["1"], attempts::measure(&guest, quick)).await;
     table.measure(&["3"], durable::measure(&guest, folder, quick)).await;
     table.measure(&["5-p50", "5"], lateness::measure(&guest, folder, quick)).await;
+    table.measure(&["9"], density::measure(&guest)).await;
     Ok(table.rows)
 }
 
