@@ -1,6 +1,7 @@
 //! The job: its definition as a user wrote it, and what the scheduler keeps beside it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -258,10 +259,11 @@ impl Job {
 }
 
 /// A job as it is kept: the definition and where the scheduler stands with it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     pub key: JobKey,
-    pub spec: JobSpec,
+    /// Shared by its copies: each of its runs carries one.
+    pub spec: Arc<JobSpec>,
     /// Counts changes of the definition, from 1: the ETag over HTTP.
     pub revision: u64,
     pub state: JobState,

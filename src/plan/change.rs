@@ -1,5 +1,7 @@
 //! A job's definition or its pause changes: the job as it is to be kept, and the firings that this accounts for.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::job::{Job, JobKey, JobSpec, JobState, Pause, SkipReason, Skipped};
@@ -25,7 +27,7 @@ pub fn create(key: JobKey, spec: JobSpec, trigger: &Trigger, now: Timestamp) -> 
         updated_at: now,
         last_outcome: None,
         last_run_at: None,
-        spec,
+        spec: Arc::new(spec),
     }
 }
 
@@ -33,7 +35,7 @@ pub fn create(key: JobKey, spec: JobSpec, trigger: &Trigger, now: Timestamp) -> 
 /// same definition again and again does not put off a job for ever; a changed one counts from now. `compile` gives
 /// `spec`'s trigger for an anchor.
 pub fn replace<E>(existing: &Job, spec: JobSpec, now: Timestamp, compile: impl Fn(Timestamp) -> Result<Trigger, E>) -> Result<(Job, Option<Skipped>), E> {
-    let mut job = Job { spec, updated_at: now, ..existing.clone() };
+    let mut job = Job { spec: Arc::new(spec), updated_at: now, ..existing.clone() };
     let same_trigger = job.spec.trigger == existing.spec.trigger && matches!(existing.state, JobState::Active | JobState::Finished);
     if same_trigger {
         return Ok((job, None));

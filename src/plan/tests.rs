@@ -534,7 +534,7 @@ fn a_run_claimed_after_its_deadline_is_a_missed_firing_but_a_retry_is_not() {
 #[test]
 fn a_job_added_again_with_the_same_trigger_keeps_its_next_firing() {
     let (job, _) = job(json!({}));
-    let again = JobSpec { priority: 3, ..job.spec.clone() };
+    let again = JobSpec { priority: 3, ..(*job.spec).clone() };
     let (replaced, owed) = replace(&job, again, at(8), |anchor| Ok::<_, ()>(compile(&job.spec, anchor))).unwrap();
     assert_eq!((replaced.next_fire, replaced.anchor, replaced.spec.priority, owed), (Some(at(10)), at(0), 3, None));
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! wake (timer | call | ended attempt | shutdown)
-//!   → turn      the steps fire, lost, claim; each claimed run becomes a task: one attempt
+//!   → turn      the steps fire (which claims what it can), lost, claim; each claimed run becomes a task: one attempt
 //!   → sleep     until the store's next due instant
 //! attempts end → collector: the step settle, in batches
 //! ```
@@ -11,6 +11,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -23,7 +24,7 @@ use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, Stdout};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
 
-use super::steps::{Ended, REPLACED};
+use super::steps::{Ended, REPLACED, Settling};
 use super::{EventKind, InFlight, Inner, Phase};
 
 /// The longest sleep without a look at the store.
@@ -43,7 +44,7 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     let collector = tokio::spawn(collect(inner.clone(), collected));
     let renewer = tokio::spawn(renew(inner.clone()));
     let teller = tokio::spawn(tell_progress(inner.clone()));
-    let mut driver = Driver { inner: inner.clone(), ended, pruned: Instant::now() };
+    let mut driver = Driver { inner: inner.clone(), ended, slots_taken: Arc::default(), pruned: Instant::now() };
     while *inner.phase.borrow() == Phase::Running {
         match driver.turn().await {
             Ok(true) => {}
@@ -67,30 +68,52 @@ pub(super) async fn drive(inner: Arc<Inner>) {
 struct Driver {
     inner: Arc<Inner>,
     ended: mpsc::Sender<Ended>,
+    /// How many attempts are going that have not ended.
+    slots_taken: Arc<AtomicUsize>,
     pruned: Instant,
+}
+
+/// One slot, taken until this is dropped.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    fn take(taken: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Ordering::AcqRel);
+        Self(taken.clone())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Driver {
     /// One look at everything that is due. True where there may be more at once.
     async fn turn(&mut self) -> Result<bool, StoreError> {
         let Inner { steps, clock, executor, .. } = &*self.inner;
-        let fired = steps.fire(clock.now()).await?;
+        let fired = steps.fire(clock.now(), self.free_slots()).await?;
         for run in &fired.cancel {
             executor.cancel(*run, REPLACED);
         }
+        fired.started.into_iter().for_each(|claimed| self.begin(claimed));
         let goes_on = |again: &ClaimedRun| self.inner.in_flight().get_mut(&again.run.id).map(|ours| ours.token = again.lease.token).is_some();
         let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
         let claimed = steps.claim(clock.now(), self.free_slots()).await?;
-        for claimed in claimed.runs {
-            let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
-            self.inner.in_flight().insert(claimed.run.id, ours);
-            tokio::spawn(attempt(self.inner.clone(), claimed, self.ended.clone()));
-        }
+        claimed.runs.into_iter().for_each(|claimed| self.begin(claimed));
         if self.pruned.elapsed() >= PRUNE_EVERY {
             self.pruned = Instant::now();
             self.prune().await?;
         }
         Ok(fired.more || more_lost || claimed.more)
+    }
+
+    fn begin(&self, claimed: ClaimedRun) {
+        let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
+        self.inner.in_flight().insert(claimed.run.id, ours);
+        let taken = Slot::take(&self.slots_taken);
+        tokio::spawn(attempt(self.inner.clone(), Box::new(claimed), taken, self.ended.clone()));
     }
 
     async fn sleep(&self) {
@@ -114,8 +137,12 @@ impl Driver {
         }
     }
 
+    /// Slots that no attempt has taken; fewer where attempts end faster than they can be stored.
     fn free_slots(&self) -> usize {
-        self.inner.executor.slots().saturating_sub(self.inner.in_flight().len())
+        let slots = self.inner.executor.slots();
+        let unstored_max = slots + 2 * self.inner.steps.batch_max;
+        let free = slots.saturating_sub(self.slots_taken.load(Ordering::Acquire));
+        free.min(unstored_max.saturating_sub(self.inner.in_flight().len()))
     }
 
     async fn prune(&self) -> Result<(), StoreError> {
@@ -130,7 +157,7 @@ impl Driver {
 }
 
 /// One attempt: resolve, run, hand over.
-async fn attempt(inner: Arc<Inner>, mut claimed: ClaimedRun, ended: mpsc::Sender<Ended>) {
+async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slot: Slot, ended: mpsc::Sender<Ended>) {
     let going = async {
         match request(&inner, &mut claimed).await {
             Ok(request) => inner.executor.run(request).await,
@@ -142,6 +169,7 @@ async fn attempt(inner: Arc<Inner>, mut claimed: ClaimedRun, ended: mpsc::Sender
         let message = "a fault in bellcage itself ended the attempt; the server's log has more".to_owned();
         not_run(Outcome::Lost, RunError { code: "internal".to_owned(), message, ..RunError::default() }, inner.clock.now())
     });
+    drop(slot);
     if claimed.job.spec.stdout == Stdout::Json {
         report.read_stdout_as_json();
     }
@@ -208,10 +236,13 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
     while ended.recv_many(&mut batch, most).await > 0 {
         let runs: Vec<_> = batch.iter().map(|e| e.claimed.run.id).collect();
         let now = inner.clock.now();
-        let mut items = std::mem::take(&mut batch);
-        for Ended { claimed, .. } in &mut items {
-            // The lease may have been renewed under another token meanwhile.
-            claimed.lease.token = inner.in_flight().get(&claimed.run.id).map_or(claimed.lease.token, |ours| ours.token);
+        let mut items = std::mem::replace(&mut batch, Vec::with_capacity(most));
+        {
+            let in_flight = inner.in_flight();
+            for Ended { claimed, .. } in &mut items {
+                // The lease may have been renewed under another token meanwhile.
+                claimed.lease.token = in_flight.get(&claimed.run.id).map_or(claimed.lease.token, |ours| ours.token);
+            }
         }
         store_ended(&inner, items, now).await;
         let mut in_flight = inner.in_flight();
@@ -225,22 +256,23 @@ async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
 
 /// Stores ended attempts, however long that takes. One that the store refuses is given up: its lease ends, and it is settled as lost.
 async fn store_ended(inner: &Inner, items: Vec<Ended>, now: Timestamp) {
-    let mut batches = vec![items];
-    while let Some(items) = batches.pop() {
-        match inner.steps.settle(items.clone(), now).await {
+    let mut batches = vec![Settling::of(items, now)];
+    while let Some(mut settling) = batches.pop() {
+        let runs = settling.runs();
+        match inner.steps.store_settled(&mut settling).await {
             Ok(()) => {}
             Err(StoreError::Closed) => {
-                tracing::error!(attempts = items.len(), "the store was closed; the next server settles these attempts as lost");
+                tracing::error!(attempts = runs.len(), "the store was closed; the next server settles these attempts as lost");
                 return;
             }
-            Err(StoreError::Refused(detail)) if items.len() == 1 => {
-                tracing::error!(run = %items[0].claimed.run.id, detail, "the store refuses an attempt's record; it will be settled as lost");
+            Err(StoreError::Refused(detail)) if runs.len() == 1 => {
+                tracing::error!(run = %runs[0], detail, "the store refuses an attempt's record; it will be settled as lost");
             }
-            Err(StoreError::Refused(_)) => batches.extend(items.into_iter().map(|item| vec![item])),
+            Err(StoreError::Refused(_)) => batches.extend(settling.one_by_one()),
             Err(error) => {
-                tracing::error!(%error, attempts = items.len(), "ended attempts could not be stored; trying again");
+                tracing::error!(%error, attempts = runs.len(), "ended attempts could not be stored; trying again");
                 tokio::time::sleep(STORE_WAIT).await;
-                batches.push(items);
+                batches.push(settling);
             }
         }
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::job::{ComponentName, JobKey, Outcome, Progress, Receipt, Run, RunId, SkipReason, Skipped, TenantId};
+use crate::job::{ComponentName, JobKey, Outcome, Progress, Receipt, Run, RunError, RunId, SkipReason, Skipped, TenantId};
 
 /// How many past events a late-comer can ask for.
 const KEPT: usize = 1_024;
@@ -88,15 +88,16 @@ impl EventKind {
         Self::FiringSkipped { job: job.clone(), reason, detail: detail.clone(), count, first, last }
     }
 
-    pub(super) fn run_ended(run: &Run, outcome: Outcome) -> Self {
+    /// `error` and `receipt` are those of its last attempt.
+    pub(super) fn run_ended(run: &Run, outcome: Outcome, error: Option<&RunError>, receipt: Option<&Receipt>) -> Self {
         Self::RunEnded {
             job: run.job.clone(),
             run: run.id,
             attempt: run.attempt,
             outcome,
             scheduled_at: run.scheduled_at,
-            message: run.error.as_ref().map(|e| e.message.clone()),
-            receipt: run.receipt.clone().filter(Receipt::is_known).map(Box::new),
+            message: error.map(|e| e.message.clone()),
+            receipt: receipt.filter(|receipt| receipt.is_known()).cloned().map(Box::new),
         }
     }
 }

@@ -166,10 +166,12 @@ impl Simulation {
     // Steps, each all or nothing. True where there may be more at once.
 
     pub async fn fire(&mut self) -> Result<bool, StoreError> {
-        let fired = self.steps.fire(self.now).await?;
+        let free = self.options.slots.saturating_sub(self.going.len());
+        let fired = self.steps.fire(self.now, free).await?;
         for run in fired.cancel {
             self.stop(run);
         }
+        fired.started.into_iter().for_each(|claimed| self.begin(claimed));
         Ok(fired.more)
     }
 
@@ -187,12 +189,14 @@ impl Simulation {
     pub async fn start(&mut self) -> Result<bool, StoreError> {
         let free = self.options.slots.saturating_sub(self.going.len());
         let claimed = self.steps.claim(self.now, free).await?;
-        for claimed in claimed.runs {
-            let Assumed { duration, outcome } = (self.assume)(&claimed.run);
-            let end = self.now.saturating_add(duration.max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX);
-            self.going.insert((end, claimed.run.id), (claimed, outcome));
-        }
+        claimed.runs.into_iter().for_each(|claimed| self.begin(claimed));
         Ok(claimed.more)
+    }
+
+    fn begin(&mut self, claimed: ClaimedRun) {
+        let Assumed { duration, outcome } = (self.assume)(&claimed.run);
+        let end = self.now.saturating_add(duration.max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX);
+        self.going.insert((end, claimed.run.id), (claimed, outcome));
     }
 
     /// Ends the attempts whose time has come, and settles them.
@@ -201,7 +205,7 @@ impl Simulation {
         while let Some(entry) = self.going.first_entry().filter(|e| e.key().0 <= self.now) {
             let (claimed, outcome) = entry.remove();
             let attempt = pretended(&claimed.run, outcome, self.now);
-            ended.push(Ended { claimed, attempt, advice: None, checkpoint: None });
+            ended.push(Ended { claimed: Box::new(claimed), attempt, advice: None, checkpoint: None });
         }
         let any = !ended.is_empty();
         if any {
@@ -245,7 +249,12 @@ impl Simulation {
     /// Servers that were taken for dead come back, and want to record how their attempts ended.
     pub async fn ghosts_return(&mut self) -> Result<(), StoreError> {
         let ghosts = std::mem::take(&mut self.ghosts).into_iter();
-        let ended = ghosts.map(|(claimed, outcome)| Ended { attempt: pretended(&claimed.run, outcome, self.now), claimed, advice: None, checkpoint: None });
+        let ended = ghosts.map(|(claimed, outcome)| Ended {
+            attempt: pretended(&claimed.run, outcome, self.now),
+            claimed: Box::new(claimed),
+            advice: None,
+            checkpoint: None,
+        });
         self.steps.settle(ended.collect(), self.now).await
     }
 

@@ -1,7 +1,7 @@
 //! The steps of a turn: each asks the store what there is, lets `plan` decide, stores the answer, and tells who watches.
 //!
 //! ```text
-//! fire      due jobs → plan::fire → commit_firings, one transaction a batch
+//! fire      due jobs → plan::fire → commit_and_claim, one transaction a batch: what comes due starts with it, as far as slots are free
 //! lost      running runs whose lease ended → plan::settle → finish_attempts
 //! claim     runs whose time has come, for as many free slots; one that is past its deadline becomes a missed firing
 //! settle    ended attempts → plan::settle → finish_attempts, one transaction a batch
@@ -10,14 +10,14 @@
 //! executor and no clock, so that the driver and a simulation take the same steps.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::job::{After, Attempt, AttemptLog, CalendarName, Job, JobKey, JobState, Outcome, Receipt, RetryAdvice, RunError, RunId, TenantId};
 use crate::plan::{self, Decision, Due, Ends};
-use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, Settled, Store, StoreError};
+use crate::store::{AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, RunClaim, Settled, Store, StoreError};
 use crate::trigger::{Excluded, Trigger};
 
 use super::{EventKind, Events, compile};
@@ -34,6 +34,8 @@ pub(super) struct Steps {
     pub batch_max: usize,
     pub events: Events,
     triggers: Mutex<HashMap<JobKey, (Edition, Trigger)>>,
+    /// Jobs that were leased ahead, while a batch before them was committed.
+    ahead: Mutex<Vec<LeasedJob>>,
 }
 
 /// Compiled calendars by tenant and name, or why they are none.
@@ -48,6 +50,8 @@ pub(super) struct Fired {
     pub more: bool,
     /// Running runs to cancel: later firings replace them.
     pub cancel: Vec<RunId>,
+    /// To be attempted now, each under its lease.
+    pub started: Vec<ClaimedRun>,
 }
 
 /// What `claim` found.
@@ -60,7 +64,7 @@ pub(super) struct Claimed {
 /// An attempt that ended, on its way to the store.
 #[derive(Clone)]
 pub(super) struct Ended {
-    pub claimed: ClaimedRun,
+    pub claimed: Box<ClaimedRun>,
     pub attempt: Attempt,
     /// What the guest said of another attempt.
     pub advice: Option<RetryAdvice>,
@@ -73,32 +77,44 @@ pub(super) const REPLACED: &str = "a later firing replaced it (overlap = cancel-
 
 impl Steps {
     pub fn new(store: Arc<dyn Store>, owner: Owner, lease: SignedDuration, batch_max: usize, events: Events) -> Self {
-        Self { store, owner, lease, batch_max: batch_max.max(1), events, triggers: Mutex::default() }
+        Self { store, owner, lease, batch_max: batch_max.max(1), events, triggers: Mutex::default(), ahead: Mutex::default() }
     }
 
     fn lease_end(&self, now: Timestamp) -> Timestamp {
         now.saturating_add(self.lease).unwrap_or(now)
     }
 
-    pub async fn fire(&self, now: Timestamp) -> Result<Fired, StoreError> {
-        let leased = self.store.lease_due(&self.owner, now, self.lease_end(now), self.batch_max).await?;
-        let mut fired = Fired { more: leased.len() == self.batch_max, cancel: Vec::new() };
+    /// Fires what is due, and claims at most `free` runs with it. Where nothing is due nothing is claimed.
+    pub async fn fire(&self, now: Timestamp, free: usize) -> Result<Fired, StoreError> {
+        let mut leased = std::mem::take(&mut *self.ahead());
+        if leased.is_empty() {
+            leased = self.lease_due(now).await?;
+        }
+        let mut fired = Fired { more: leased.len() == self.batch_max, cancel: Vec::new(), started: Vec::new() };
         if leased.is_empty() {
             return Ok(fired);
         }
         let calendars = self.calendars(&leased).await?;
         let firings = leased.iter().map(|job| self.decide(job, &calendars, now)).collect();
-        match self.commit(firings, now, &mut fired).await {
+        let more = fired.more;
+        // The next batch is leased in the same breath: the store has work while it is decided about.
+        let ahead = async { if more { self.lease_due(now).await } else { Ok(Vec::new()) } };
+        let (committed, ahead) = tokio::join!(self.commit(firings, free, now, &mut fired), ahead);
+        // Where that failed, the next turn finds out.
+        *self.ahead() = ahead.unwrap_or_default();
+        match committed {
             Err(StoreError::Refused(_)) => self.commit_each(&leased, &calendars, now, &mut fired).await?,
             done => done?,
         }
         Ok(fired)
     }
 
-    /// Carries out the firings, and tells who watches.
-    async fn commit(&self, firings: Vec<FiringCommit>, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
+    /// Carries out the firings, claims at most `free` runs, and tells who watches.
+    async fn commit(&self, firings: Vec<FiringCommit>, free: usize, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
         let told: Vec<_> = firings.iter().map(Told::of).collect();
-        let answers = self.store.commit_firings(firings).await?;
+        let claim = RunClaim { owner: self.owner.clone(), now, until: self.lease_end(now), max: free.min(self.batch_max) };
+        let (answers, claimed) = self.store.commit_and_claim(firings, claim).await?;
+        fired.started.extend(self.in_time(claimed, now).await?);
         for (told, answer) in told.into_iter().zip(answers) {
             if answer == Fenced::LeaseLost {
                 tracing::warn!(job = %told.job, "another node took this job's firing, or the job was changed meanwhile");
@@ -115,18 +131,26 @@ impl Steps {
     /// The same one by one, where the store refused something of a batch: the job that it is about rests, the others go on.
     async fn commit_each(&self, leased: &[LeasedJob], calendars: &Calendars, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
         for job in leased {
-            match self.commit(vec![self.decide(job, calendars, now)], now, fired).await {
+            match self.commit(vec![self.decide(job, calendars, now)], 0, now, fired).await {
                 Err(StoreError::Refused(detail)) => {
                     tracing::error!(job = %job.job.key, detail, "the store refuses this job's firing; the job rests until it is changed");
                     let rests = rest(job, format!("the store refused its firing: {detail}"), now);
                     // Its ends of upstream runs may be what cannot be stored.
                     let rests = FiringCommit { steps: Vec::new(), consumed: Vec::new(), ..rests };
-                    self.commit(vec![rests], now, fired).await?;
+                    self.commit(vec![rests], 0, now, fired).await?;
                 }
                 done => done?,
             }
         }
         Ok(())
+    }
+
+    async fn lease_due(&self, now: Timestamp) -> Result<Vec<LeasedJob>, StoreError> {
+        self.store.lease_due(&self.owner, now, self.lease_end(now), self.batch_max).await
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Vec<LeasedJob>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The calendars that these jobs refer to, as they are now, or why one cannot be had.
@@ -219,7 +243,7 @@ impl Steps {
         let lost: Vec<_> = claimed
             .into_iter()
             .filter(|c| !goes_on(c))
-            .map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed, advice: None, checkpoint: None })
+            .map(|claimed| Ended { attempt: lost_attempt(&claimed, now), claimed: Box::new(claimed), advice: None, checkpoint: None })
             .collect();
         if !lost.is_empty() {
             self.settle(lost, now).await?;
@@ -235,6 +259,11 @@ impl Steps {
         }
         let claimed = self.store.claim_runs(&self.owner, now, self.lease_end(now), free).await?;
         let more = claimed.len() == free;
+        Ok(Claimed { more, runs: self.in_time(claimed, now).await? })
+    }
+
+    /// The claimed runs that start now, which is told; those that are past their deadline become missed firings.
+    async fn in_time(&self, claimed: Vec<ClaimedRun>, now: Timestamp) -> Result<Vec<ClaimedRun>, StoreError> {
         let (mut runs, mut missed) = (Vec::with_capacity(claimed.len()), Vec::new());
         for claimed in claimed {
             match plan::start_missed(&claimed.run, now) {
@@ -247,7 +276,7 @@ impl Steps {
             let kind = EventKind::RunStarted { job: run.job.clone(), run: run.id, attempt: run.attempt, scheduled_at: run.scheduled_at };
             self.events.emit(now, &run.job.tenant, kind);
         }
-        Ok(Claimed { more, runs })
+        Ok(runs)
     }
 
     /// Runs that were claimed after their start deadline: there are no such runs, but missed firings.
@@ -262,7 +291,7 @@ impl Steps {
                 (c.run.job.tenant.clone(), kind)
             })
             .collect();
-        let ends = missed
+        let ends: Arc<[AttemptEnd]> = missed
             .into_iter()
             .map(|(c, skip)| AttemptEnd {
                 run: c.run.id,
@@ -281,33 +310,21 @@ impl Steps {
 
     /// Decides what becomes of each run, stores that, and tells who watches.
     pub async fn settle(&self, ended: Vec<Ended>, now: Timestamp) -> Result<(), StoreError> {
-        let mut told = Vec::with_capacity(ended.len());
-        let mut paused = Vec::new();
-        let mut ends = Vec::with_capacity(ended.len());
-        for (index, Ended { claimed, attempt, advice, checkpoint }) in ended.into_iter().enumerate() {
-            let ClaimedRun { mut run, job, lease, .. } = claimed;
-            let outcome = attempt.outcome;
-            let settlement = plan::settle(&job, &run, outcome, advice, now);
-            run.error.clone_from(&attempt.error);
-            run.receipt = Some(attempt.receipt.clone());
-            let (settled, kind) = match settlement.decision {
-                Decision::Ended => (Settled::Ended { outcome, error: attempt.error.clone() }, EventKind::run_ended(&run, outcome)),
-                Decision::Retry { at, uncounted } => {
-                    (Settled::Retry { at, lost: uncounted }, EventKind::RunRetry { job: run.job.clone(), run: run.id, attempt: run.attempt, outcome, at })
-                }
-            };
-            if let Some(pause) = &settlement.pause_job {
-                paused.push((index, EventKind::JobPaused { job: run.job.clone(), reason: pause.reason.clone() }));
-            }
-            told.push((run.job.tenant.clone(), kind));
-            ends.push(AttemptEnd { run: run.id, token: lease.token, attempt: Some(attempt), settled, checkpoint, pause_job: settlement.pause_job, now });
-        }
-        let answers = self.store.finish_attempts(ends).await?;
-        let paused: Vec<_> =
-            paused.into_iter().filter(|(index, _)| answers.get(*index) == Some(&Fenced::Done)).map(|(index, kind)| (told[index].0.clone(), kind)).collect();
-        self.tell(told, &answers, now);
+        self.store_settled(&mut Settling::of(ended, now)).await
+    }
+
+    /// Stores what was decided and tells who watches. To be tried again where the store failed.
+    pub async fn store_settled(&self, settling: &mut Settling) -> Result<(), StoreError> {
+        let answers = self.store.finish_attempts(settling.ends.clone()).await?;
+        let Settling { told, paused, now, .. } = settling;
+        let paused: Vec<_> = paused
+            .drain(..)
+            .filter(|(index, _)| answers.get(*index) == Some(&Fenced::Done))
+            .filter_map(|(index, kind)| Some((told.get(index)?.0.clone(), kind)))
+            .collect();
+        self.tell(std::mem::take(told), &answers, *now);
         for (tenant, kind) in paused {
-            self.events.emit(now, &tenant, kind);
+            self.events.emit(*now, &tenant, kind);
         }
         Ok(())
     }
@@ -338,6 +355,57 @@ fn rest(leased: &LeasedJob, reason: String, now: Timestamp) -> FiringCommit {
         state: JobState::Unresolved(reason),
         pause: job.pause.clone(),
         now,
+    }
+}
+
+/// What was decided about ended attempts, on its way to the store.
+pub(super) struct Settling {
+    ends: Arc<[AttemptEnd]>,
+    /// One for each end.
+    told: Vec<(TenantId, EventKind)>,
+    /// Jobs that an end pauses, by its place.
+    paused: Vec<(usize, EventKind)>,
+    now: Timestamp,
+}
+
+impl Settling {
+    pub fn of(ended: Vec<Ended>, now: Timestamp) -> Self {
+        let (mut told, mut paused) = (Vec::with_capacity(ended.len()), Vec::new());
+        let mut end = |(index, Ended { claimed, attempt, advice, checkpoint }): (usize, Ended)| {
+            let ClaimedRun { run, job, lease, .. } = *claimed;
+            let outcome = attempt.outcome;
+            let settlement = plan::settle(&job, &run, outcome, advice, now);
+            let (settled, kind) = match settlement.decision {
+                Decision::Ended => (
+                    Settled::Ended { outcome, error: attempt.error.clone() },
+                    EventKind::run_ended(&run, outcome, attempt.error.as_ref(), Some(&attempt.receipt)),
+                ),
+                Decision::Retry { at, uncounted } => {
+                    (Settled::Retry { at, lost: uncounted }, EventKind::RunRetry { job: run.job.clone(), run: run.id, attempt: run.attempt, outcome, at })
+                }
+            };
+            if let Some(pause) = &settlement.pause_job {
+                paused.push((index, EventKind::JobPaused { job: run.job.clone(), reason: pause.reason.clone() }));
+            }
+            told.push((run.job.tenant, kind));
+            AttemptEnd { run: run.id, token: lease.token, attempt: Some(attempt), settled, checkpoint, pause_job: settlement.pause_job, now }
+        };
+        let ends = ended.into_iter().enumerate().map(&mut end).collect();
+        Self { ends, told, paused, now }
+    }
+
+    pub fn runs(&self) -> Vec<RunId> {
+        self.ends.iter().map(|end| end.run).collect()
+    }
+
+    /// The same, to be stored each for itself.
+    pub fn one_by_one(self) -> Vec<Self> {
+        let Self { ends, told, mut paused, now } = self;
+        let each = ends.iter().zip(told).enumerate().map(|(place, (end, told))| {
+            let paused = paused.extract_if(.., |(of, _)| *of == place).map(|(_, kind)| (0, kind)).collect();
+            Self { ends: Arc::new([end.clone()]), told: vec![told], paused, now }
+        });
+        each.collect()
     }
 }
 

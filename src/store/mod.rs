@@ -21,6 +21,8 @@ mod query;
 mod sqlite;
 mod starts;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -147,6 +149,17 @@ pub enum FiringStep {
     Run(Box<Run>),
     /// Folds into the job's last record where that has the same reason and kind of detail, and no run of a firing came between.
     Skip(Skipped),
+}
+
+/// Asks for runs to attempt.
+#[derive(Clone, Debug)]
+pub struct RunClaim {
+    pub owner: Owner,
+    pub now: Timestamp,
+    /// The end of the leases.
+    pub until: Timestamp,
+    /// Runs at most.
+    pub max: usize,
 }
 
 /// What `add_run_once` did.
@@ -315,6 +328,8 @@ pub trait Store: Send + Sync + 'static {
     /// Carries out the firings, in one transaction, and ends the leases. One answer per firing, in order. A scheduled run that
     /// exists already for the same instant (the clock stepped back, a job was removed and added again) is left as it is.
     async fn commit_firings(&self, firings: Vec<FiringCommit>) -> Result<Vec<Fenced>, StoreError>;
+    /// `commit_firings` and then `claim_runs`, in one transaction: what comes due starts as soon as it is known.
+    async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError>;
     /// The soonest instant at which something comes due: a job's `wake_at`, a waiting run's `start_at`, a lease's end.
     /// Waiting runs of a job that runs as many as it may are left out: the end of one of those is what they wait for. May be
     /// too soon where very many of those are retries to come.
@@ -340,7 +355,7 @@ pub trait Store: Send + Sync + 'static {
     /// Moves the leases of `runs` to `until`; returns those that are no longer `owner`'s, and those asked to cancel.
     async fn renew_runs(&self, owner: &Owner, runs: &[(RunId, u64)], until: Timestamp) -> Result<Renewed, StoreError>;
     /// Records ended attempts and what becomes of their runs, in one transaction. One answer per item, in order.
-    async fn finish_attempts(&self, ends: Vec<AttemptEnd>) -> Result<Vec<Fenced>, StoreError>;
+    async fn finish_attempts(&self, ends: Arc<[AttemptEnd]>) -> Result<Vec<Fenced>, StoreError>;
     /// At most `max` running runs whose lease ended before `now`, leased anew to `owner`, to be settled as lost.
     async fn claim_lost(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;
     /// Ends every lease that is not `owner`'s. Only for a store that one server has to itself, as it starts.

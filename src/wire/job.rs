@@ -85,7 +85,7 @@ impl From<job::Job> for Job {
             JobState::Finished => (JobStatus::Finished, None),
             JobState::Unresolved(reason) => (JobStatus::Unresolved, Some(reason)),
         };
-        let spec = serde_json::to_value(&job.spec).unwrap_or_default();
+        let spec = serde_json::to_value(&*job.spec).unwrap_or_default();
         Self {
             id: job.key.id,
             tenant: job.key.tenant,
@@ -102,7 +102,7 @@ impl From<job::Job> for Job {
             last_outcome: job.last_outcome,
             last_run_at: job.last_run_at,
             failures_in_row: job.failures_in_row,
-            labels: job.spec.labels,
+            labels: job.spec.labels.clone(),
             revision: job.revision,
             created_at: job.created_at,
             updated_at: job.updated_at,

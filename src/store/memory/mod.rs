@@ -16,7 +16,7 @@ mod secrets;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,7 +25,8 @@ use crate::job::{Attempt, CalendarName, Cause, ComponentName, Digest, Job, JobKe
 
 use super::{
     AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvUsage, Lease, LeasedJob,
-    Namespace, OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunFilter, Secret, Store, StoreCounts, StoreError, apply, starts::Starts,
+    Namespace, OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunClaim, RunFilter, Secret, Store, StoreCounts, StoreError, apply,
+    starts::Starts,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -343,6 +344,13 @@ impl Store for Memory {
         Ok(firings.into_iter().map(|firing| state.commit_firing(firing)).collect())
     }
 
+    async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError> {
+        let RunClaim { owner, now, until, max } = claim;
+        let mut state = self.state();
+        let answers = firings.into_iter().map(|firing| state.commit_firing(firing)).collect();
+        Ok((answers, state.claim_runs(&owner, now, until, max)))
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.state().next_due())
     }
@@ -373,9 +381,9 @@ impl Store for Memory {
         Ok(self.state().renew_runs(owner, runs, until))
     }
 
-    async fn finish_attempts(&self, ends: Vec<AttemptEnd>) -> Result<Vec<Fenced>, StoreError> {
+    async fn finish_attempts(&self, ends: Arc<[AttemptEnd]>) -> Result<Vec<Fenced>, StoreError> {
         let mut state = self.state();
-        Ok(ends.into_iter().map(|end| state.finish_attempt(end)).collect())
+        Ok(ends.iter().map(|end| state.finish_attempt(end.clone())).collect())
     }
 
     async fn claim_lost(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {

@@ -12,9 +12,8 @@ fn read(row: &Row<'_>, tenant: &TenantId) -> rusqlite::Result<Calendar> {
     Ok(Calendar { tenant: tenant.clone(), name: row.get::<_, Text<_>>(0)?.0, exclusions: row.get::<_, Json<_>>(1)?.0, updated_at: row.get::<_, At>(2)?.0 })
 }
 
-/// Which calendars a job refers to; in place of what was known of it.
+/// Which calendars a job refers to, where nothing is known of it yet.
 pub(super) fn index(db: &Db, tenant: i64, id: i64, job: &Job) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM job_calendar WHERE job = ?", [id])?;
     for calendar in &job.spec.calendars {
         let sql = "INSERT INTO job_calendar (tenant, calendar, name, job) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
         db.execute(sql, params![tenant, calendar.as_str(), job.key.id.as_str(), id])?;

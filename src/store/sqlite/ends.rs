@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use rusqlite::{Row, params};
 
-use super::live::find_tenant;
+use super::live::{Live, find_tenant};
 use super::rows::{At, Code, Count, Text};
 use super::writer::{Db, Done, Writer};
 use crate::job::{Job, JobKey, Run, UpstreamEnd};
 use crate::store::{ArrivedEnd, ENDS_MAX, apply};
 
-/// Which jobs a job follows; in place of what was known of it.
-pub(super) fn index(db: &Db, tenant: i64, id: i64, job: &Job) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM job_after WHERE job = ?", [id])?;
+/// Which jobs a job follows, where nothing is known of it yet.
+pub(super) fn index(db: &Db, live: &mut Live, tenant: i64, id: i64, job: &Job) -> rusqlite::Result<()> {
     for upstream in job.spec.trigger.upstream() {
+        live.followers = true;
         db.execute("INSERT INTO job_after (tenant, upstream, job) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", params![tenant, upstream, id])?;
     }
     Ok(())
@@ -28,7 +28,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ArrivedEnd> {
 impl Writer {
     /// Where a run has ended, the jobs that follow its job are told.
     pub(super) fn tell_downstream(&mut self, tenant: i64, run: &Run) -> Done<()> {
-        let Some(end) = apply::upstream_end(run) else { return Ok(()) };
+        let Some(end) = apply::upstream_end(run).filter(|_| self.live.followers) else { return Ok(()) };
         let sql = "SELECT job FROM job_after WHERE tenant = ? AND upstream = ?";
         let followers: Vec<i64> = self.db.query_all(sql, params![tenant, end.job.as_str()], |row| row.get(0))?;
         for id in followers {

@@ -3,15 +3,20 @@
 use jiff::Timestamp;
 use rusqlite::params;
 
+use super::live::Running;
 use super::rows::{self, At, Code, Json, at};
 use super::writer::{Done, Writer};
-use crate::job::{Cause, JobKey, RunId, RunState};
-use crate::store::{Fenced, FiringCommit, FiringStep, LeasedJob, Owner, UNFINISHED_MAX, Unfinished};
+use crate::job::{Cause, JobKey, Run, RunId, RunState};
+use crate::store::{ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, RunClaim, UNFINISHED_MAX, Unfinished, apply};
+
+fn runs_of(firing: &FiringCommit) -> usize {
+    firing.steps.iter().filter(|step| matches!(step, FiringStep::Run(_))).count()
+}
 
 impl Writer {
     pub(super) fn lease_due(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<LeasedJob>> {
         let mut leased = Vec::new();
-        for id in self.due(now, max)? {
+        for (id, has_unfinished) in self.due(now, max)? {
             let Self { db, live } = self;
             let Some(row) = live.job(db, id)? else { continue };
             if let Some(reason) = row.unreadable.clone() {
@@ -22,16 +27,18 @@ impl Writer {
             let held = live.hold(owner, until);
             let lease = held.lease;
             live.set_lease(id, Some(held));
-            let (unfinished, unfinished_count) = self.unfinished(id, now)?;
+            let (unfinished, unfinished_count) = if has_unfinished { self.unfinished(id, now)? } else { (Vec::new(), 0) };
             let ends = if job.spec.trigger.is_after() { self.arrived(id)? } else { Vec::new() };
             leased.push(LeasedJob { job, lease, unfinished, unfinished_count, ends });
         }
         Ok(leased)
     }
 
-    /// At most `max` jobs that are due and that nobody holds, soonest first.
-    fn due(&self, now: Timestamp, max: usize) -> Done<Vec<i64>> {
-        let mut statement = self.db.statement("SELECT id FROM job WHERE wake_at <= ? ORDER BY wake_at")?;
+    /// At most `max` jobs that are due and that nobody holds, soonest first; and of each whether it has unfinished runs.
+    fn due(&self, now: Timestamp, max: usize) -> Done<Vec<(i64, bool)>> {
+        let sql =
+            "SELECT id, EXISTS (SELECT 1 FROM run WHERE run.job = job.id AND run.cause < 3 AND run.state <> 3) FROM job WHERE wake_at <= ? ORDER BY wake_at";
+        let mut statement = self.db.statement(sql)?;
         let mut rows = statement.query([At(now)])?;
         let mut due = Vec::new();
         while due.len() < max
@@ -39,7 +46,7 @@ impl Writer {
         {
             let id = row.get(0)?;
             if self.live.lease(id).is_none_or(|held| held.lease.until <= now) {
-                due.push(id);
+                due.push((id, row.get(1)?));
             }
         }
         Ok(due)
@@ -76,21 +83,46 @@ impl Writer {
     }
 
     pub(super) fn commit_firings(&mut self, firings: &[FiringCommit]) -> Done<Vec<Fenced>> {
-        firings.iter().map(|firing| self.commit_firing(firing)).collect()
+        firings.iter().map(|firing| self.commit_firing(firing, None)).collect()
     }
 
-    fn commit_firing(&mut self, firing: &FiringCommit) -> Done<Fenced> {
-        let Some(id) = self.live.find_job(&self.db, &firing.job)? else { return Ok(Fenced::LeaseLost) };
-        if self.live.lease(id).is_none_or(|held| held.lease.token != firing.token) {
+    /// Where no run waits that could go first, those that the firings make are written once, as running, instead of twice.
+    pub(super) fn commit_and_claim(&mut self, firings: &[FiringCommit], claim: &RunClaim) -> Done<(Vec<Fenced>, Vec<ClaimedRun>)> {
+        let mut started = Vec::new();
+        let at_once = self.nothing_goes_before(firings, claim)?;
+        let answers = firings.iter().map(|firing| self.commit_firing(firing, at_once.then_some((claim, &mut started)))).collect::<Done<Vec<_>>>()?;
+        if !at_once || started.len() < firings.iter().map(runs_of).sum() {
+            started.extend(self.claim_runs(&RunClaim { max: claim.max - started.len(), ..claim.clone() })?);
+        }
+        started.sort_by(|a, b| (b.run.priority, a.run.start_at, a.run.id).cmp(&(a.run.priority, b.run.start_at, b.run.id)));
+        Ok((answers, started))
+    }
+
+    /// Whether a claim would take every run that these firings make and that may start: which of them goes first is no question then.
+    fn nothing_goes_before(&self, firings: &[FiringCommit], claim: &RunClaim) -> Done<bool> {
+        let plain = firings.iter().all(|firing| firing.cancel.is_empty() && runs_of(firing) <= 1);
+        let room = firings.iter().map(runs_of).sum::<usize>() <= claim.max;
+        Ok(plain && room && self.live.rate_held.is_empty() && !self.anything_ready(claim.now)?)
+    }
+
+    fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<(&RunClaim, &mut Vec<ClaimedRun>)>) -> Done<Fenced> {
+        let Some(id) = self.live.leased(firing.token) else { return Ok(Fenced::LeaseLost) };
+        if self.live.job(&self.db, id)?.is_none_or(|row| row.job.key != firing.job) {
             return Ok(Fenced::LeaseLost);
         }
+        let mut running = None;
         for step in &firing.steps {
             match step {
                 FiringStep::Skip(skip) => self.record_skip(id, &firing.job, skip)?,
                 FiringStep::Run(run) => {
-                    if self.insert_run(id, run)?
-                        && let Some(row) = self.live.job(&self.db, id)?
-                    {
+                    let inserted = match &at_once {
+                        Some((claim, _)) if self.may_start(id, run, claim)? => {
+                            running = self.insert_running(id, run, claim)?;
+                            running.is_some()
+                        }
+                        _ => self.insert_run(id, run)?,
+                    };
+                    if inserted && let Some(row) = self.live.job(&self.db, id)? {
                         row.last_skip = None;
                     }
                 }
@@ -102,19 +134,43 @@ impl Writer {
         self.live.set_lease(id, None);
         let Self { db, live } = self;
         let Some(row) = live.job(db, id)? else { return Ok(Fenced::LeaseLost) };
-        let (state, reason) = rows::job_state(&firing.state);
-        db.execute(
-            "UPDATE job SET next_fire = ?, wake_at = ?, state = ?, reason = ?, pause = ?, last_skip = ? WHERE id = ?",
-            params![at(firing.next_fire), at(firing.wake_at), state, reason, firing.pause.as_ref().map(Json), row.last_skip, id],
-        )?;
         let job = &mut row.job;
+        let follows = job.spec.trigger.is_after();
         (job.next_fire, job.wake_at) = (firing.next_fire, firing.wake_at);
-        job.state.clone_from(&firing.state);
-        job.pause.clone_from(&firing.pause);
-        if job.spec.trigger.is_after() {
+        db.execute(
+            "UPDATE job SET next_fire = ?, wake_at = ?, last_skip = ? WHERE id = ?",
+            params![at(firing.next_fire), at(firing.wake_at), row.last_skip, id],
+        )?;
+        if job.state != firing.state || job.pause != firing.pause {
+            job.state.clone_from(&firing.state);
+            job.pause.clone_from(&firing.pause);
+            let (state, reason) = rows::job_state(&firing.state);
+            db.execute("UPDATE job SET state = ?, reason = ?, pause = ? WHERE id = ?", params![state, reason, firing.pause.as_ref().map(Json), id])?;
+        }
+        if let (Some(running), Some((_, started))) = (running, at_once) {
+            started.push(running.claimed(job.clone()));
+            live.start(running);
+        }
+        if follows {
             self.settle_ends(id, &firing.consumed, firing.ends_seen)?;
         }
         Ok(Fenced::Done)
+    }
+
+    /// Whether a claim would start this run of a firing, but for others that it could take first.
+    fn may_start(&mut self, job: i64, run: &Run, claim: &RunClaim) -> Done<bool> {
+        let limited = self.live.job(&self.db, job)?.is_none_or(|row| row.job.spec.rate_limit.is_some());
+        let in_turn = run.state == RunState::Queued && run.cause != Cause::Backfill && run.start_at <= claim.now;
+        Ok(in_turn && !limited && self.room(job)? > 0)
+    }
+
+    /// Adds a run as one that is running. `None` where the firing has one already.
+    fn insert_running(&mut self, job: i64, run: &Run, claim: &RunClaim) -> Done<Option<Running>> {
+        let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
+        let mut running = Running { run: run.clone(), tenant, job, held: self.live.hold(&claim.owner, claim.until) };
+        apply::start(&mut running.run, claim.now);
+        let inserted = self.write_run(&running.run, tenant, job, None, Some(&running.held))?;
+        Ok(inserted.then_some(running))
     }
 
     fn cancel_of_job(&mut self, id: i64, key: &JobKey, run: RunId, firing: &FiringCommit) -> Done<()> {

@@ -209,6 +209,7 @@ impl Writer {
     fn forget_run(&mut self, tenant: i64, id: RunId, job: i64) -> Done<()> {
         self.delete_run(tenant, id)?;
         self.db.execute("UPDATE job SET ended = ended - 1 WHERE id = ?", [job])?;
+        self.live.forget_job(job);
         self.drop_job_without_history(job)
     }
 }

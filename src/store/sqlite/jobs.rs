@@ -39,10 +39,10 @@ impl Writer {
         )?;
         if inserted > 0 {
             let id = db.connection.last_insert_rowid();
-            db.execute("INSERT INTO job_spec (job, spec) VALUES (?, ?)", params![id, Json(&job.spec)])?;
+            db.execute("INSERT INTO job_spec (job, spec) VALUES (?, ?)", params![id, Json(&*job.spec)])?;
             insert_labels(db, tenant, id, job)?;
             calendars::index(db, tenant, id, job)?;
-            ends::index(db, tenant, id, job)?;
+            ends::index(db, live, tenant, id, job)?;
             live.tally.jobs += 1;
             return Ok(job.clone());
         }
@@ -112,12 +112,14 @@ impl Writer {
                 "UPDATE job SET component = ?, pin = ?, running_max = ? WHERE id = ?",
                 params![component.name.as_str(), rows::pin(component), job.spec.running_max(), id],
             )?;
-            db.execute("UPDATE job_spec SET spec = ? WHERE job = ?", params![Json(&job.spec), id])?;
-            db.execute("DELETE FROM job_label WHERE job = ?", [id])?;
+            db.execute("UPDATE job_spec SET spec = ? WHERE job = ?", params![Json(&*job.spec), id])?;
+            for table in ["job_label", "job_calendar", "job_after"] {
+                db.execute(&format!("DELETE FROM {table} WHERE job = ?"), [id])?;
+            }
             let tenant = live.tenant(db, &job.key.tenant)?;
             insert_labels(db, tenant, id, &job)?;
             calendars::index(db, tenant, id, &job)?;
-            ends::index(db, tenant, id, &job)?;
+            ends::index(db, live, tenant, id, &job)?;
         }
         live.set_lease(id, None);
         live.forget_job(id);

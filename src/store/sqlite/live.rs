@@ -14,9 +14,9 @@ use rusqlite::params;
 
 use super::rows::{self, At, Count, JOB, JobRow, RECEIPT, RUN, RUN_COLUMNS};
 use super::writer::Db;
-use crate::job::{Cause, JobKey, Run, RunId, RunState, TenantId};
+use crate::job::{Cause, Job, JobKey, Run, RunId, RunState, TenantId};
 use crate::store::starts::Starts;
-use crate::store::{Lease, Owner, StoreCounts};
+use crate::store::{ClaimedRun, Lease, Owner, StoreCounts};
 
 /// Jobs kept decoded, in each of two generations.
 const JOBS_MAX: usize = 8_192;
@@ -29,6 +29,8 @@ const TOKENS_RESERVED: u64 = 1 << 20;
 pub(super) struct Live {
     /// By the job's row.
     leases: HashMap<i64, Held>,
+    /// The job's row by the token of its lease.
+    leased: HashMap<u64, i64>,
     /// Leases as they were before this transaction changed them.
     undo: Vec<(i64, Option<Held>)>,
     running: HashMap<RunId, Running>,
@@ -45,6 +47,8 @@ pub(super) struct Live {
     /// The latest starts of jobs with a rate limit, of those that were asked for.
     pub starts: HashMap<i64, Starts>,
     tenants: HashMap<TenantId, i64>,
+    /// Some job may follow another one.
+    pub followers: bool,
     pub tally: Tally,
     stored_tally: Tally,
     /// Jobs that may have more ended runs than are to be kept.
@@ -71,6 +75,13 @@ pub(super) struct Running {
     pub tenant: i64,
     pub job: i64,
     pub held: Held,
+}
+
+impl Running {
+    /// As its owner gets it, but for what earlier attempts saved.
+    pub(super) fn claimed(&self, job: Job) -> ClaimedRun {
+        ClaimedRun { run: self.run.clone(), job, lease: self.held.lease, checkpoint: None }
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -131,6 +142,7 @@ impl Live {
         self.backfills_held.extend(db.query_all("SELECT DISTINCT job FROM run WHERE turn = 3", (), |row| row.get::<_, i64>(0))?);
         self.rate_held.clear();
         self.starts.clear();
+        self.followers = db.query_opt("SELECT 1 FROM job_after LIMIT 1", (), |_| Ok(()))?.is_some();
         self.rate_held.extend(db.query_all("SELECT DISTINCT job FROM run WHERE turn = 2", (), |row| row.get::<_, i64>(0))?);
         let next = "SELECT min(job) FROM run WHERE turn = 0 AND job > ?";
         let mut last = 0;
@@ -155,10 +167,7 @@ impl Live {
 
     pub(super) fn undone(&mut self) {
         while let Some((job, held)) = self.undo.pop() {
-            match held {
-                Some(held) => self.leases.insert(job, held),
-                None => self.leases.remove(&job),
-            };
+            self.swap_lease(job, held);
         }
         self.stale = true;
     }
@@ -185,16 +194,35 @@ impl Live {
         self.leases.get(&job)
     }
 
+    /// The job that is leased under a token.
+    pub(super) fn leased(&self, token: u64) -> Option<i64> {
+        self.leased.get(&token).copied()
+    }
+
     pub(super) fn leases(&self) -> impl Iterator<Item = (i64, &Held)> {
         self.leases.iter().map(|(job, held)| (*job, held))
     }
 
     pub(super) fn set_lease(&mut self, job: i64, held: Option<Held>) {
+        let before = self.swap_lease(job, held);
+        self.undo.push((job, before));
+    }
+
+    fn swap_lease(&mut self, job: i64, held: Option<Held>) -> Option<Held> {
+        if let Some(held) = &held {
+            self.leased.insert(held.lease.token, job);
+        }
+        let after = held.as_ref().map(|held| held.lease.token);
         let before = match held {
             Some(held) => self.leases.insert(job, held),
             None => self.leases.remove(&job),
         };
-        self.undo.push((job, before));
+        if let Some(before) = &before
+            && after != Some(before.lease.token)
+        {
+            self.leased.remove(&before.lease.token);
+        }
+        before
     }
 
     pub(super) fn running(&self, run: RunId) -> Option<&Running> {
@@ -241,12 +269,20 @@ impl Live {
         Some(stopped)
     }
 
-    /// One run less is unfinished; its job, where it is still there, has `ended` ended ones.
-    pub(super) fn count_ended(&mut self, job: i64, ended: Option<u64>) {
+    /// One run less is unfinished, one more of its job has ended.
+    pub(super) fn count_ended(&mut self, db: &Db, job: i64) -> rusqlite::Result<()> {
         self.tally.unfinished -= 1;
+        let ended = match self.job(db, job)? {
+            Some(row) => {
+                row.ended += 1;
+                Some(row.ended)
+            }
+            None => db.query_opt("SELECT ended FROM job WHERE id = ?", [job], |row| Ok(row.get::<_, Count>(0)?.0))?,
+        };
         if ended.is_some_and(|ended| ended > self.runs_kept) {
             self.surplus.insert(job);
         }
+        Ok(())
     }
 
     /// A job by its row; `None` where it is gone.

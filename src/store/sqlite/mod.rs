@@ -3,6 +3,7 @@
 //! ```text
 //! verbs that change ──► queue ──► writer: one thread, one connection, one transaction for all that wait
 //! verbs that read   ──► queue ──► readers: a few threads, each with a connection, beside the writer
+//!                                 carrier: one thread that copies the log into the file, beside them all
 //! ```
 //! WAL with `synchronous = FULL`: what was answered has been synced to the disk. No verb blocks the caller's runtime, and
 //! nothing here grows with the number of jobs: opening reads a handful of pages, whatever the store holds.
@@ -18,6 +19,7 @@ mod history;
 mod jobs;
 mod key_value;
 mod live;
+mod log;
 mod open;
 mod rate;
 mod reader;
@@ -40,7 +42,7 @@ use self::reader::Read;
 use self::writer::{Db, Done, Request, Write, Writer};
 use super::{
     AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvUsage, LeasedJob,
-    OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunFilter, Secret, Store, StoreCounts, StoreError,
+    OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunClaim, RunFilter, Secret, Store, StoreCounts, StoreError,
 };
 use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, SecretName, Skipped, TenantId, UpstreamEnd, Version};
 
@@ -67,6 +69,7 @@ pub struct Sqlite {
     reads: Option<mpsc::Sender<Read>>,
     counts: Arc<Published>,
     writer: Option<JoinHandle<()>>,
+    carrier: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     /// Held as long as this lives.
     _lock: File,
@@ -86,7 +89,7 @@ impl Sqlite {
     pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self, StoreError> {
         let file = open::file_of(path);
         let lock = open::lock(&file)?;
-        let db = open::writer(&file)?;
+        let mut db = open::writer(&file)?;
         let counts = Arc::new(Published::default());
         let mut live = Live::new(counts.clone());
         live.refresh(&db).map_err(|e| open::failed(&file, &e))?;
@@ -94,8 +97,10 @@ impl Sqlite {
         let readers = (0..options.readers.max(1)).map(|_| open::reader(&file)).collect::<Result<Vec<_>, _>>()?;
 
         let (writes, queue) = mpsc::channel(options.queue_max.max(1));
+        let (log, carrier) = log::carried_by(&mut db.connection, open::carrier(&file)?).map_err(|e| open::failed(&file, &e))?;
         let writer = Writer { db, live };
-        let writer = spawn("store-writer", move || writer.run(queue))?;
+        let writer = spawn("store-writer", move || writer.run(queue, log))?;
+        let carrier = spawn("store-carrier", move || carrier.run())?;
         let (reads, queue) = mpsc::channel(options.queue_max.max(1));
         let queue = Arc::new(std::sync::Mutex::new(queue));
         let mut threads = Vec::new();
@@ -103,7 +108,7 @@ impl Sqlite {
             let queue = queue.clone();
             threads.push(spawn("store-reader", move || reader::run(&db, &queue))?);
         }
-        Ok(Self { file, writes: Some(writes), reads: Some(reads), counts, writer: Some(writer), readers: threads, _lock: lock })
+        Ok(Self { file, writes: Some(writes), reads: Some(reads), counts, writer: Some(writer), carrier: Some(carrier), readers: threads, _lock: lock })
     }
 
     /// The database file.
@@ -145,11 +150,12 @@ impl Drop for Sqlite {
                 tracing::error!("a thread of the store ended in a panic");
             }
         };
-        // The writer last: whoever closes the file last carries the log over into it.
+        // Whoever closes the file last carries the rest of the log over into it.
         self.reads = None;
         self.readers.drain(..).for_each(join);
         self.writes = None;
         self.writer.take().into_iter().for_each(join);
+        self.carrier.take().into_iter().for_each(join);
     }
 }
 
@@ -309,6 +315,10 @@ impl Store for Sqlite {
         self.write(move |w| w.commit_firings(&firings)).await
     }
 
+    async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError> {
+        self.write(move |w| w.commit_and_claim(&firings, &claim)).await
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.write(|w| w.next_due()).await
     }
@@ -327,8 +337,8 @@ impl Store for Sqlite {
     }
 
     async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
-        let owner = owner.clone();
-        self.write(move |w| w.claim_runs(&owner, now, until, max)).await
+        let claim = RunClaim { owner: owner.clone(), now, until, max };
+        self.write(move |w| w.claim_runs(&claim)).await
     }
 
     async fn rate_opens_at(&self, key: &JobKey) -> Result<Option<Timestamp>, StoreError> {
@@ -341,7 +351,7 @@ impl Store for Sqlite {
         self.write(move |w| w.renew_runs(&owner, &runs, until)).await
     }
 
-    async fn finish_attempts(&self, ends: Vec<AttemptEnd>) -> Result<Vec<Fenced>, StoreError> {
+    async fn finish_attempts(&self, ends: Arc<[AttemptEnd]>) -> Result<Vec<Fenced>, StoreError> {
         self.write(move |w| w.finish_attempts(&ends)).await
     }
 

@@ -4,11 +4,13 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::log::FILE_BYTES_MAX;
 use super::writer::Db;
 use crate::store::StoreError;
 
@@ -19,12 +21,13 @@ const MIGRATIONS: &[&str] =
 /// Marks the file as ours: "bell".
 const APPLICATION_ID: i32 = 0x6265_6c6c;
 
-/// The write-ahead log is carried over into the file when it has so many pages (of 4 KiB).
-const CHECKPOINT_PAGES: u32 = 8_192;
-/// The log's file is cut to this after it was carried over.
-const LOG_BYTES_MAX: u32 = 64 << 20;
-const WRITER_CACHE_KIB: i32 = 32 << 10;
+const WRITER_CACHE_KIB: i32 = 64 << 10;
 const READER_CACHE_KIB: i32 = 4 << 10;
+const CARRIER_CACHE_KIB: i32 = 64;
+/// Small pieces of memory that the writer's connection has at hand, so that it seldom asks the allocator for one: SQLite's own
+/// 40 are all taken by the statements that are kept.
+const PIECES: i32 = 1_000;
+const PIECE_BYTES: i32 = 1_200;
 /// Statements kept prepared for each connection.
 const STATEMENTS_MAX: usize = 100;
 /// How long one connection waits for another, which holds the file for moments only.
@@ -75,17 +78,40 @@ fn refuse_read_only(path: &Path) -> Result<(), StoreError> {
 /// The writer's connection, with the schema up to date.
 pub(super) fn writer(file: &Path) -> Result<Db, StoreError> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file).map_err(|e| io_failed(file, &e))?;
+    without_statistics();
     let db = connect(file, WRITER_CACHE_KIB)?;
+    set_pieces(&db.connection);
     let prepare = || {
         let connection = &db.connection;
         connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = {LOG_BYTES_MAX};"
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {FILE_BYTES_MAX};"
         ))
     };
     let found = version(&db)?;
     prepare().map_err(|e| failed(file, &e))?;
     migrate(&db, found).map_err(|e| failed(file, &e))?;
     Ok(db)
+}
+
+/// What carries the log over into the file.
+pub(super) fn carrier(file: &Path) -> Result<Db, StoreError> {
+    connect(file, CARRIER_CACHE_KIB)
+}
+
+/// SQLite counts the memory it has taken, which costs a lock at each allocation and which nobody asks for.
+fn without_statistics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the arguments are those that the option takes. It must not run beside another call into SQLite: the first store
+        // of this process is being opened, and nothing else in it uses SQLite. Once SQLite is in use the call is refused, which does no harm.
+        unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0) };
+    });
+}
+
+fn set_pieces(connection: &Connection) {
+    // SAFETY: the handle is open, and the arguments are those that the option takes: null asks SQLite to allocate the pieces itself.
+    // A connection that has pieces in use already refuses, which does no harm.
+    unsafe { ffi::sqlite3_db_config(connection.handle(), ffi::SQLITE_DBCONFIG_LOOKASIDE, std::ptr::null_mut::<std::ffi::c_void>(), PIECE_BYTES, PIECES) };
 }
 
 pub(super) fn reader(file: &Path) -> Result<Db, StoreError> {

@@ -1,6 +1,7 @@
 //! Values as columns, and back. A column that cannot be read is an error of the row, never a panic.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::Row;
@@ -148,7 +149,7 @@ pub(super) fn pin(reference: &Reference) -> String {
 
 /// What `read_job` reads, from `job` joined with its `job_spec` and `tenant`.
 pub(super) const JOB: &str = "job.id, tenant.name, job.name, revision, state, reason, pause, anchor, next_fire, wake_at, failures, \
-     created_at, updated_at, last_outcome, last_run_at, last_skip, component, spec \
+     created_at, updated_at, last_outcome, last_run_at, last_skip, component, spec, ended \
      FROM job JOIN job_spec ON job_spec.job = job.id JOIN tenant ON tenant.id = job.tenant";
 
 /// A job as it stands in its rows.
@@ -156,6 +157,8 @@ pub(super) struct JobRow {
     pub id: i64,
     pub job: Job,
     pub last_skip: Option<i64>,
+    /// How many ended runs it has.
+    pub ended: u64,
     /// Why its definition cannot be read; `job` then shows what is known of it, and says so in its state.
     pub unreadable: Option<String>,
 }
@@ -181,7 +184,7 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
     };
     let job = Job {
         key,
-        spec,
+        spec: Arc::new(spec),
         revision: row.get::<_, Count>(3)?.0,
         state,
         pause: pause.ok().flatten().map(|Json(pause)| pause),
@@ -194,7 +197,7 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         last_outcome: row.get::<_, Option<Code<_>>>(13)?.map(|code| code.0),
         last_run_at: row.get::<_, Option<At>>(14)?.map(|t| t.0),
     };
-    Ok(JobRow { id: row.get(0)?, job, last_skip: row.get(15)?, unreadable })
+    Ok(JobRow { id: row.get(0)?, job, last_skip: row.get(15)?, ended: row.get::<_, Count>(18)?.0, unreadable })
 }
 
 fn root_cause(error: &rusqlite::Error) -> String {

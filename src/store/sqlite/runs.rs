@@ -13,22 +13,18 @@ use super::live::{self, Held, Running};
 use super::rows::{self, At, Code, Count, Json, RUN, RUN_COLUMNS, Text, at};
 use super::writer::{Done, Writer};
 use crate::job::{Attempt, Cause, JobKey, Pause, Run, RunId, RunKey, RunResult, RunState, TenantId};
-use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
+use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, RunClaim, Settled, StoreError, apply};
 
 /// Runs that one claim holds back at most; what is behind them is found by the next.
 const HELD_PER_CLAIM: usize = 10_000;
 /// Waiting runs of jobs without room that `next_due` passes over at most, of each priority.
 const PASSED_OVER: usize = 1_000;
 
-const ONE_MORE_ENDED: &str = "UPDATE job SET ended = ended + 1 WHERE id = ? RETURNING ended";
-
-fn ended(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
-    Ok(row.get::<_, Count>(0)?.0)
-}
+const ONE_MORE_ENDED: &str = "UPDATE job SET ended = ended + 1 WHERE id = ?";
 
 /// What a waiting run stands for, as its column says it.
 #[derive(Clone, Copy)]
-enum Turn {
+pub(super) enum Turn {
     /// One of its job must end first.
     Place = 0,
     Given = 1,
@@ -99,9 +95,15 @@ impl Writer {
 
     fn insert_run_with(&mut self, job: i64, run: &Run, turn: Turn) -> Done<bool> {
         let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
+        self.write_run(run, tenant, job, Some(turn), None)
+    }
+
+    /// Writes a run that is new: one that waits, or with its lease one that runs.
+    pub(super) fn write_run(&mut self, run: &Run, tenant: i64, job: i64, turn: Option<Turn>, held: Option<&Held>) -> Done<bool> {
         let inserted = self.db.execute(
-            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, key, backfill_max, start_at, start_deadline, priority, state, turn, component, args, attempt, lost, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, key, backfill_max, start_at, start_deadline, priority, state, turn, component, args, \
+             attempt, lost, created_at, started_at, owner, token, lease_until) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             params![
                 tenant,
                 run.id,
@@ -116,24 +118,28 @@ impl Writer {
                 at(run.start_deadline),
                 run.priority,
                 Code(run.state),
-                turn as i64,
+                turn.map(|turn| turn as i64),
                 Text(&run.component),
                 run.args.as_ref().map(Json),
                 run.attempt,
                 run.lost_attempts,
-                At(run.created_at)
+                At(run.created_at),
+                at(run.started_at),
+                held.map(|held| &*held.owner.0),
+                held.map(|held| Count(held.lease.token)),
+                held.map(|held| At(held.lease.until))
             ],
         )?;
         self.live.tally.unfinished += inserted as u64;
         Ok(inserted > 0)
     }
 
-    /// Writes what changes of a run in its life.
-    fn put_run(&self, run: &Run, tenant: i64, held: Option<&Held>) -> Done<()> {
+    /// Writes a run that does not run, whatever changed of it.
+    fn put_idle(&self, run: &Run, tenant: i64) -> Done<()> {
         let waiting = matches!(run.state, RunState::Queued | RunState::WaitingRetry);
         self.db.execute(
             "UPDATE run SET start_at = ?, rate_limited = ?, state = ?, turn = ?, attempt = ?, lost = ?, started_at = ?, ended_at = ?, outcome = ?, cancel = ?, error = ?, \
-             owner = ?, token = ?, lease_until = ? WHERE tenant = ? AND id = ?",
+             owner = NULL, token = NULL, lease_until = NULL WHERE tenant = ? AND id = ?",
             params![
                 At(run.start_at),
                 run.rate_limited,
@@ -146,12 +152,32 @@ impl Writer {
                 run.outcome.map(Code),
                 run.cancel_requested,
                 run.error.as_ref().map(Json),
-                held.map(|held| &*held.owner.0),
-                held.map(|held| Count(held.lease.token)),
-                held.map(|held| At(held.lease.until)),
                 tenant,
                 run.id
             ],
+        )?;
+        Ok(())
+    }
+
+    /// Writes what changes of a run when it starts to run.
+    fn put_running(&self, running: &Running) -> Done<()> {
+        let Running { run, tenant, held, .. } = running;
+        self.db.execute(
+            "UPDATE run SET state = 1, turn = NULL, attempt = ?, started_at = ?, owner = ?, token = ?, lease_until = ? WHERE tenant = ? AND id = ?",
+            params![run.attempt, at(run.started_at), &*held.owner.0, Count(held.lease.token), At(held.lease.until), tenant, run.id],
+        )?;
+        if run.rate_limited {
+            self.db.execute("UPDATE run SET start_at = ?, rate_limited = 1 WHERE tenant = ? AND id = ?", params![At(run.start_at), tenant, run.id])?;
+        }
+        Ok(())
+    }
+
+    /// Writes what changes of a run that ran when it ends.
+    fn put_ended(&self, run: &Run, tenant: i64) -> Done<()> {
+        self.db.execute(
+            "UPDATE run SET state = 3, ended_at = ?, outcome = ?, error = ?, cancel = NULL, owner = NULL, token = NULL, lease_until = NULL \
+             WHERE tenant = ? AND id = ?",
+            params![at(run.ended_at), run.outcome.map(Code), run.error.as_ref().map(Json), tenant, run.id],
         )?;
         Ok(())
     }
@@ -228,7 +254,8 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn claim_runs(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<ClaimedRun>> {
+    pub(super) fn claim_runs(&mut self, claim: &RunClaim) -> Done<Vec<ClaimedRun>> {
+        let &RunClaim { now, max, .. } = claim;
         self.give_rated_turns(now)?;
         let mut claimed = Vec::new();
         let mut held_back = 0;
@@ -240,7 +267,7 @@ impl Writer {
                 let ready = self.ready(priority, now, wanted)?;
                 let found = ready.len();
                 for ready in ready {
-                    match self.claim(ready, owner, now, until)? {
+                    match self.claim(ready, claim)? {
                         Claim::Started(run) => claimed.push(*run),
                         Claim::Held => held_back += 1,
                         Claim::Passed => {
@@ -267,6 +294,19 @@ impl Writer {
         Ok(self.db.query_opt(sql, [above], |row| row.get(0))?)
     }
 
+    /// Whether a run in turn may start.
+    pub(super) fn anything_ready(&self, now: Timestamp) -> Done<bool> {
+        let mut above = i64::MAX;
+        while let Some(priority) = self.priority_below(above)? {
+            let sql = "SELECT 1 FROM run WHERE turn = 1 AND priority = ? AND start_at <= ? LIMIT 1";
+            if self.db.query_opt(sql, params![priority, At(now)], |_| Ok(()))?.is_some() {
+                return Ok(true);
+            }
+            above = priority;
+        }
+        Ok(false)
+    }
+
     fn ready(&mut self, priority: i64, now: Timestamp, max: usize) -> Done<Vec<Ready>> {
         let Self { db, live } = self;
         let sql = format!("SELECT {RUN}, run.tenant, run.job FROM run WHERE turn = 1 AND priority = ? AND start_at <= ? ORDER BY start_at, id LIMIT ?");
@@ -291,7 +331,8 @@ impl Writer {
     }
 
     /// Starts a run, or holds it back.
-    fn claim(&mut self, ready: Ready, owner: &Owner, now: Timestamp, until: Timestamp) -> Done<Claim> {
+    fn claim(&mut self, ready: Ready, claim: &RunClaim) -> Done<Claim> {
+        let now = claim.now;
         let Ready { tenant, id, job, run } = ready;
         let backfill = run.as_ref().is_some_and(|run| run.cause == Cause::Backfill);
         let room = match &run {
@@ -314,7 +355,7 @@ impl Writer {
             checkpoint = self.db.query_opt("SELECT data FROM checkpoint WHERE run = ?", params![id], |row| row.get(0))?;
         }
         apply::start(&mut run, now);
-        let held = self.live.hold(owner, until);
+        let held = self.live.hold(&claim.owner, claim.until);
         let claimed = self.hold_run(Running { run, tenant, job, held })?;
         Ok(claimed.map_or(Claim::Held, |claimed| Claim::Started(Box::new(ClaimedRun { checkpoint, ..claimed }))))
     }
@@ -322,8 +363,8 @@ impl Writer {
     /// Writes a running run with its new lease. `None` where its job is gone.
     fn hold_run(&mut self, running: Running) -> Done<Option<ClaimedRun>> {
         let Some(job) = self.live.job(&self.db, running.job)?.map(|row| row.job.clone()) else { return Ok(None) };
-        self.put_run(&running.run, running.tenant, Some(&running.held))?;
-        let claimed = ClaimedRun { run: running.run.clone(), job, lease: running.held.lease, checkpoint: None };
+        self.put_running(&running)?;
+        let claimed = running.claimed(job);
         self.live.start(running);
         Ok(Some(claimed))
     }
@@ -403,7 +444,10 @@ impl Writer {
             }
             let job_exists = self.live.job(&self.db, job)?.is_some();
             apply::settle(&mut run, attempt.as_ref(), settled, job_exists, *now);
-            self.put_run(&run, tenant, None)?;
+            match settled {
+                Settled::Ended { .. } => self.put_ended(&run, tenant)?,
+                _ => self.put_idle(&run, tenant)?,
+            }
             self.keep_checkpoint(&run, checkpoint.as_deref())?;
             self.remember(tenant, job, &run, pause_job.as_ref())?;
         }
@@ -437,12 +481,12 @@ impl Writer {
                 apply::remember(&mut row.job, run);
                 &row.job
             });
-            let sql = "UPDATE job SET ended = ended + 1, last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ? RETURNING ended";
-            let ended = match job {
-                Some(job) => db.query_opt(sql, params![job.last_outcome.map(Code), at(job.last_run_at), job.failures_in_row, id], ended)?,
-                None => db.query_opt(ONE_MORE_ENDED, [id], ended)?,
+            let sql = "UPDATE job SET ended = ended + 1, last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ?";
+            match job {
+                Some(job) => db.execute(sql, params![job.last_outcome.map(Code), at(job.last_run_at), job.failures_in_row, id])?,
+                None => db.execute(ONE_MORE_ENDED, [id])?,
             };
-            live.count_ended(id, ended);
+            live.count_ended(db, id)?;
             self.tell_downstream(tenant, run)?;
         }
         let Self { db, live } = self;
@@ -518,7 +562,7 @@ impl Writer {
                 Some(run) => claimed.push(run),
                 None => {
                     apply::lose(&mut running.run, now);
-                    self.put_run(&running.run, running.tenant, None)?;
+                    self.put_ended(&running.run, running.tenant)?;
                     self.forget_checkpoint(id)?;
                     self.remember(running.tenant, running.job, &running.run, None)?;
                 }
@@ -573,12 +617,12 @@ impl Writer {
         let read = |row: &rusqlite::Row<'_>| rows::read_run(row, JobKey { tenant: tenant.clone(), id: row.get::<_, Text<_>>(RUN_COLUMNS)?.0 });
         let Some(mut run) = self.db.query_opt(&sql, params![number, id], read)? else { return Ok(()) };
         apply::cancel(&mut run, reason, now);
-        self.put_run(&run, number, None)?;
+        self.put_idle(&run, number)?;
         if run.attempt > 0 {
             self.forget_checkpoint(id)?;
         }
-        let ended = self.db.query_opt(ONE_MORE_ENDED, [job], ended)?;
-        self.live.count_ended(job, ended);
+        self.db.execute(ONE_MORE_ENDED, [job])?;
+        self.live.count_ended(&self.db, job)?;
         self.tell_downstream(number, &run)?;
         self.give_turn_beside(job, &run)
     }

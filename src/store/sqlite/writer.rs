@@ -11,6 +11,7 @@ use rusqlite::{CachedStatement, Connection, Params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::live::Live;
+use super::log::Log;
 use super::open::failed;
 use crate::store::StoreError;
 
@@ -111,7 +112,7 @@ impl Db {
 }
 
 impl Writer {
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>, mut log: Log) {
         let mut group = Vec::new();
         while let Some(request) = queue.blocking_recv() {
             group.push(request);
@@ -122,6 +123,7 @@ impl Writer {
                 }
             }
             self.carry_out(&mut group);
+            log.committed(&self.db);
         }
     }
 

@@ -46,7 +46,7 @@ rules! {
         }
         let job = store.job(&key("a")).await.unwrap();
         let mut changed = job.clone();
-        changed.spec.calendars.clear();
+        std::sync::Arc::make_mut(&mut changed.spec).calendars.clear();
         store.update_job(changed, &job, None).await.unwrap();
         store.remove_calendar(&tenant, &name("holidays")).await.unwrap();
         assert!(matches!(store.remove_calendar(&tenant, &name("holidays")).await, Err(StoreError::NotFound { .. })));

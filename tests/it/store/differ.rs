@@ -4,8 +4,8 @@
 
 use bellcage::job::{Job, JobKey, Outcome, Pause, RateLimit, Run, RunId, RunState, SkipReason, Skipped, TenantId, Version};
 use bellcage::store::{
-    AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, KvBounds, LeasedJob, Memory, OnConflict, Retention, RunFilter, Settled, Sqlite, SqliteOptions,
-    Store, StoreError,
+    AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, KvBounds, LeasedJob, Memory, OnConflict, Retention, RunClaim, RunFilter, Settled, Sqlite,
+    SqliteOptions, Store, StoreError,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -80,8 +80,8 @@ enum Step {
     Update(u64, Box<Job>, Option<Skipped>),
     Remove(u64),
     Lease(u64, usize),
-    /// The last number tells how many of the ends that the job was leased with are consumed.
-    Commit(usize, Vec<FiringStep>, Option<Timestamp>, Option<u64>, usize),
+    /// The last number but one tells how many of the ends that the job was leased with are consumed; the last asks for runs at once.
+    Commit(usize, Vec<FiringStep>, Option<Timestamp>, Option<u64>, usize, Option<usize>),
     AddRun(Box<Run>),
     Backfill(JobKey, Vec<Run>),
     Claim(u64, usize),
@@ -150,7 +150,8 @@ impl Plan {
                 let steps = (0..self.random.below(4)).map(|_| self.step()).collect();
                 let wake_at = (!self.random.one_in(5)).then(|| self.unique(30));
                 let cancel = self.random.one_in(4).then(|| self.random.below(50));
-                Step::Commit(self.random.below(50) as usize, steps, wake_at, cancel, self.random.below(4) as usize)
+                let claim = self.random.one_in(2).then(|| self.random.below(4) as usize);
+                Step::Commit(self.random.below(50) as usize, steps, wake_at, cancel, self.random.below(4) as usize, claim)
             }
             48..51 => {
                 // Backfills of one job that differ in how many may go at once wait for each other, longer in one store than in another.
@@ -305,7 +306,7 @@ impl World {
                 self.leased.extend(leased);
                 format!("{answer:?}")
             }
-            Step::Commit(n, steps, wake_at, cancel, consumed) => {
+            Step::Commit(n, steps, wake_at, cancel, consumed, claim) => {
                 let Some(leased) = pick(&self.leased, n) else { return String::new() };
                 let of_job = |mut run: Box<Run>| {
                     run.job = leased.job.key.clone();
@@ -323,7 +324,9 @@ impl World {
                 let consumed = leased.ends.iter().take(consumed).map(|end| end.number).collect();
                 let ends_seen = leased.ends.last().map_or(0, |last| last.number);
                 let firing = FiringCommit { next_fire: wake_at, wake_at, now, cancel, consumed, ends_seen, ..commit(leased, steps, 0) };
-                show(store.commit_firings(vec![firing]).await)
+                let Some(max) = claim else { return show(store.commit_firings(vec![firing]).await) };
+                let (answers, claimed) = store.commit_and_claim(vec![firing], RunClaim { owner: who(&0), now, until, max }).await.unwrap();
+                format!("{answers:?} {}", self.remember(claimed))
             }
             Step::Backfill(job, runs) => show(store.add_backfill(&job, runs).await),
             Step::AddRun(run) => show(store.add_run(*run).await),
@@ -336,8 +339,8 @@ impl World {
                 show(store.renew_runs(&who(&n), &runs, until).await)
             }
             Step::Finish(endings) => {
-                let ends = endings.into_iter().filter_map(|(n, ending)| Some(end(pick(&self.claimed, n)?, ending, now))).collect();
-                show(store.finish_attempts(ends).await)
+                let ends: Vec<_> = endings.into_iter().filter_map(|(n, ending)| Some(end(pick(&self.claimed, n)?, ending, now))).collect();
+                show(store.finish_attempts(ends.into()).await)
             }
             Step::ClaimLost(n, max) => {
                 let claimed = store.claim_lost(&who(&n), now, until, max).await.unwrap();

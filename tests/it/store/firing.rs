@@ -1,10 +1,15 @@
-use bellcage::job::{Job, JobState, Outcome, RunState, SkipReason, Skipped, TenantId};
-use bellcage::store::{Fenced, FiringCommit, FiringStep, Unfinished};
+use bellcage::job::{Job, JobState, Outcome, Run, RunState, SkipReason, Skipped, TenantId};
+use bellcage::store::{Fenced, FiringCommit, FiringStep, RunClaim, Unfinished};
 
 use super::{
-    add, at, claim, commit, end, finish, fire, firing_run, first_page, get_job, get_run, job, key, lease, owner, resting, rules, run, runs, skip, skipped,
-    step, unbounded,
+    add, at, claim, commit, end, finish, fire, firing_run, first_page, get_job, get_run, ids, job, job_with, key, lease, owner, resting, rules, run, runs,
+    skip, skipped, step, unbounded,
 };
+
+/// For `a`, for 10 seconds.
+fn claim_of(now: i64) -> RunClaim {
+    RunClaim { owner: owner("a"), now: at(now), until: at(now + 10), max: 10 }
+}
 
 rules! {
     fn due_jobs_are_leased_soonest_first_and_no_others(store) {
@@ -49,6 +54,46 @@ rules! {
         let leased = lease(store, 0).await.remove(0);
         assert_eq!(leased.unfinished, [Unfinished { run: made[1].id, running: true }, Unfinished { run: made[2].id, running: false }]);
         assert_eq!(leased.unfinished_count, 2);
+    }
+
+    fn what_firings_make_is_claimed_with_them_best_first(store) {
+        for id in ["a", "b", "c"] {
+            add(store, job(id)).await;
+        }
+        let made = [run("a", 0, 1), Run { priority: 1, ..run("b", 0, 2) }, Run { start_at: at(5), ..run("c", 0, 3) }];
+        let firings = lease(store, 0).await.iter().zip(&made).map(|(leased, run)| commit(leased, vec![step(run.clone())], 60)).collect();
+        let (answers, claimed) = store.commit_and_claim(firings, claim_of(0)).await.unwrap();
+        assert_eq!(answers, [Fenced::Done, Fenced::Done, Fenced::Done]);
+        assert_eq!(ids(&claimed), [made[1].id, made[0].id]);
+        for claimed in &claimed {
+            assert_eq!((claimed.run.state, claimed.run.attempt, claimed.run.started_at, claimed.lease.until), (RunState::Running, 1, Some(at(0)), at(10)));
+            assert_eq!((&get_run(store, claimed.run.id).await, claimed.job.next_fire), (&claimed.run, Some(at(60))));
+        }
+        assert_eq!(get_run(store, made[2].id).await, made[2]);
+        finish(store, end(&claimed[0], 1, Outcome::Succeeded)).await;
+        assert_eq!(ids(&claim(store, 5, 10).await), [made[2].id]);
+    }
+
+    fn what_waited_before_is_claimed_before_what_firings_make(store) {
+        add(store, resting(unbounded("a"))).await;
+        add(store, job("b")).await;
+        store.add_run(run("a", -1, 1)).await.unwrap();
+        let leased = lease(store, 0).await.remove(0);
+        let claim = RunClaim { max: 1, ..claim_of(0) };
+        let (_, claimed) = store.commit_and_claim(vec![commit(&leased, vec![step(run("b", 0, 2))], 60)], claim.clone()).await.unwrap();
+        assert_eq!(ids(&claimed), [run("a", -1, 1).id]);
+        let (answers, claimed) = store.commit_and_claim(vec![commit(&leased, vec![step(run("b", 0, 3))], 60)], claim).await.unwrap();
+        assert_eq!((answers, ids(&claimed)), (vec![Fenced::LeaseLost], vec![run("b", 0, 2).id]));
+    }
+
+    fn a_claim_with_firings_starts_no_more_of_a_job_than_may_run(store) {
+        add(store, job_with("a", |spec| spec.max_running = Some(1))).await;
+        let leased = lease(store, 0).await.remove(0);
+        let first = store.commit_and_claim(vec![commit(&leased, vec![step(run("a", 0, 1))], 1)], claim_of(0)).await.unwrap().1;
+        let leased = lease(store, 1).await.remove(0);
+        assert_eq!(store.commit_and_claim(vec![commit(&leased, vec![step(run("a", 1, 2))], 60)], claim_of(1)).await.unwrap().1.len(), 0);
+        finish(store, end(&first[0], 2, Outcome::Succeeded)).await;
+        assert_eq!(ids(&claim(store, 2, 10).await), [run("a", 1, 2).id]);
     }
 
     fn a_committed_firing_makes_runs_records_reasons_and_moves_the_job_on(store) {

@@ -59,7 +59,7 @@ rules! {
     fn a_replaced_job_with_another_trigger_counts_anew(store) {
         add(store, job("a")).await;
         let mut wanted = Job { next_fire: Some(at(99)), wake_at: Some(at(99)), anchor: at(3), ..job("a") };
-        wanted.spec.trigger = serde_json::from_value(serde_json::json!({ "every": "90s" })).unwrap();
+        std::sync::Arc::make_mut(&mut wanted.spec).trigger = serde_json::from_value(serde_json::json!({ "every": "90s" })).unwrap();
         let replaced = store.add_job(wanted.clone(), OnConflict::Replace).await.unwrap();
         assert_eq!(replaced, Job { revision: 2, ..wanted });
     }

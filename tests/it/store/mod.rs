@@ -77,7 +77,7 @@ fn job_with(id: &str, change: impl FnOnce(&mut JobSpec)) -> Job {
     change(&mut spec);
     Job {
         key: key(id),
-        spec,
+        spec: spec.into(),
         revision: 1,
         state: JobState::Active,
         pause: None,
@@ -229,7 +229,7 @@ fn retry(claimed: &ClaimedRun, now: i64, again: i64) -> AttemptEnd {
 }
 
 async fn finish(store: &dyn Store, ended: AttemptEnd) -> Fenced {
-    store.finish_attempts(vec![ended]).await.unwrap().remove(0)
+    store.finish_attempts([ended].into()).await.unwrap().remove(0)
 }
 
 async fn add(store: &dyn Store, job: Job) {

@@ -142,7 +142,7 @@ rules! {
         let claimed = start(store, job("a")).await;
         let first = end(&claimed, 3, Outcome::Failed);
         let second = end(&claimed, 4, Outcome::Succeeded);
-        assert_eq!(store.finish_attempts(vec![first, second]).await.unwrap(), [Fenced::Done, Fenced::LeaseLost]);
+        assert_eq!(store.finish_attempts([first, second].into()).await.unwrap(), [Fenced::Done, Fenced::LeaseLost]);
         assert_eq!(get_run(store, claimed.run.id).await.outcome, Some(Outcome::Failed));
     }
 
