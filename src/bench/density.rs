@@ -10,7 +10,7 @@ use crate::component::cache::Cache;
 use crate::executor::{AttemptRequest, Executor as _, Workers, WorkersConfig};
 use crate::job::{Limits, RunId};
 
-use super::attempts::request;
+use super::executors::request;
 use super::{BenchError, Goal, Guest, Row};
 
 const ASLEEP: &[u8] = include_bytes!("../../guests/demo/asleep.wasm");

@@ -5,11 +5,14 @@
 //! program that does the same with wasmtime and SQLite alone (`benches/limits/`). What other schedulers do (`benches/peers/`)
 //! is measured by their own programs and handed in.
 
-mod attempts;
+mod components;
 mod density;
 mod durable;
+mod executors;
 mod lateness;
+mod limits;
 mod table;
+mod trigger;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +54,10 @@ pub enum BenchError {
     #[error(transparent)]
     Workers(#[from] crate::executor::WorkersError),
     #[error(transparent)]
+    BareExecutor(#[from] crate::executor::bare::Error),
+    #[error("SQLite alone: {0}")]
+    BareStore(#[from] crate::store::sqlite::bare::Error),
+    #[error(transparent)]
     Scheduler(#[from] crate::scheduler::SchedulerError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -58,6 +65,10 @@ pub enum BenchError {
     Run { outcome: String, message: String },
     #[error("not all runs ended within {0} s")]
     TooSlow(u64),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("a measurement ended before it was done")]
+    Ended,
 }
 
 /// Measures the rows, one measurement after the other; `measured` hears of each row as it is known.
@@ -67,14 +78,19 @@ pub async fn run(options: &BenchOptions, mut measured: impl FnMut(&Row)) -> Resu
     let guest = Guest::compile(folder, &options.program).await?;
     let quick = options.quick;
     let mut table = Table { only: &options.only, peers: &options.peers, rows: Vec::new(), measured: &mut measured };
-    table.measure(&["1"], attempts::measure(&guest, quick)).await;
+    table.measure(&["1", "2", "2-workers", "2b"], async { executors::measure(&guest, quick) }).await;
     table.measure(&["3"], durable::measure(&guest, folder, quick)).await;
     table.measure(&["5-p50", "5"], lateness::measure(&guest, folder, quick)).await;
     table.measure(&["9"], density::measure(&guest)).await;
+    table.measure(&["8"], async { trigger::measure(quick) }).await;
+    let elsewhere = Row::missing("10", "the languages' guests have to be built: guests/build, then cargo bench --bench languages");
+    table.measure(&["10"], async { Ok(vec![elsewhere]) }).await;
+    table.measure(&["11"], components::measure(&guest, quick)).await;
     Ok(table.rows)
 }
 
 /// The compiled guest, and what it was compiled with.
+#[derive(Clone)]
 struct Guest {
     artefact: Artefact,
     engine: EngineSettings,
@@ -128,4 +144,10 @@ fn quantile(sorted: &[u64], q: f64) -> u64 {
     let last = sorted.len().saturating_sub(1);
     let index = (q * last as f64).round() as usize;
     sorted.get(index.min(last)).copied().unwrap_or(0)
+}
+
+/// Of at least one figure.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }

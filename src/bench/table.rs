@@ -52,7 +52,6 @@ impl Row {
         Self { ours: None, ..Self::new(id, "", 0.0, "") }.note(why)
     }
 
-    #[allow(dead_code, reason = "the rows' limits follow")]
     pub(super) fn limit(mut self, limit: f64) -> Self {
         (self.limit, self.ratio) = (Some(limit), self.ours.map(|ours| ours / limit));
         self.judged()

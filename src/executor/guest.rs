@@ -6,26 +6,30 @@ use std::time::Instant;
 
 use wasmtime::UpdateDeadline;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::clocks::WasiClocksView as _;
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::clocks::WasiClocksCtxView;
+use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
 use super::AttemptRequest;
 use super::determinism::{Clock, Seeded, Timeline};
 use super::host::entry::Types;
-use super::host::{Cancellation, Checkpoint, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
+use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
 use super::outside::{Outwards, Way};
 use super::signal::{Signal, Stop};
-use crate::job::Entry;
+use crate::job::{AttemptLog, Entry};
 
 pub(super) struct Guest {
-    wasi: WasiCtx,
+    given: Given,
+    /// Without directories.
+    filesystem: WasiFilesystemCtx,
+    /// Made when the guest first asks for a clock, random bytes or a socket.
+    wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
     pub limiter: Limiter,
-    pub stdout: Output<WholeSink>,
-    pub stderr: Output<EndsSink>,
     signal: Arc<Signal>,
     deadline: Instant,
     random_max: u64,
@@ -43,44 +47,27 @@ pub(super) struct Guest {
 impl Guest {
     pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, way: Option<Arc<dyn Way>>, deadline: Instant) -> Self {
         let limits = &request.limits;
-        let stdout = Output::new(WholeSink::new(limits.result));
-        let stderr = Output::new(EndsSink::new(limits.logs));
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
-        let secrets: Vec<_> = request.secrets.iter().map(|(name, value)| (name, value.expose())).collect();
-        // Everything else a WasiCtx starts without: directories, stdin, environment, arguments.
-        let mut wasi = WasiCtx::builder();
-        match request.entry {
-            Entry::Main => wasi.stdout(stdout.clone()),
+        let secrets = request.secrets.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        let given = Given {
+            arguments: std::iter::once(&request.program).chain(args).cloned().collect(),
+            environment: request.env.iter().cloned().chain(secrets).collect(),
+            stdin: (!request.stdin.is_empty()).then(|| MemoryInputPipe::new(request.stdin.clone())),
             // A function returns its result, so what it prints is for the log.
-            Entry::Function(_) => wasi.stdout(stderr.clone()),
+            stdout: (request.entry == Entry::Main).then(|| Output::new(WholeSink::new(limits.result))),
+            stderr: Output::new(EndsSink::new(limits.logs)),
         };
-        wasi.stderr(stderr.clone())
-            .arg(&request.program)
-            .args(args)
-            .envs(&request.env)
-            .envs(&secrets)
-            .max_random_size(limits.random)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false);
-        if !request.stdin.is_empty() {
-            wasi.stdin(MemoryInputPipe::new(request.stdin.clone()));
-        }
-        let timeline = request.deterministic.map(|determinism| Arc::new(Timeline::new(determinism.at)));
-        if let Some(timeline) = &timeline {
-            wasi.wall_clock(Clock(timeline.clone())).monotonic_clock(Clock(timeline.clone()));
-        }
         Self {
-            wasi: wasi.build(),
+            given,
+            filesystem: WasiFilesystemCtx::default(),
+            wasi: None,
             table,
             limiter: Limiter::new(limits),
-            stdout,
-            stderr,
             signal,
             deadline,
             random_max: limits.random,
-            timeline,
+            timeline: request.deterministic.map(|determinism| Arc::new(Timeline::new(determinism.at))),
             seeded: request.deterministic.map(|determinism| Seeded::new(determinism.seed)),
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
@@ -129,8 +116,33 @@ impl Guest {
         Types
     }
 
+    /// What the guest has printed as its result.
+    pub fn take_stdout(&self) -> Vec<u8> {
+        self.given.stdout.as_ref().map(|stdout| stdout.sink().take()).unwrap_or_default()
+    }
+
+    pub fn take_log(&self) -> AttemptLog {
+        self.given.stderr.sink().take()
+    }
+
+    pub fn cli(&mut self) -> Cli<'_> {
+        Cli { given: &self.given, table: &mut self.table }
+    }
+
+    pub fn filesystem(&mut self) -> WasiFilesystemCtxView<'_> {
+        WasiFilesystemCtxView { ctx: &mut self.filesystem, table: &mut self.table }
+    }
+
+    pub fn clocks(&mut self) -> WasiClocksCtxView<'_> {
+        WasiClocksCtxView { ctx: wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).clocks(), table: &mut self.table }
+    }
+
+    pub fn sockets(&mut self) -> WasiSocketsCtxView<'_> {
+        WasiSocketsCtxView { ctx: wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).sockets(), table: &mut self.table }
+    }
+
     pub fn logging(&mut self) -> Logging<'_> {
-        Logging(&self.stderr)
+        Logging(&self.given.stderr)
     }
 
     pub fn reporting(&mut self) -> Reporting<'_> {
@@ -150,7 +162,8 @@ impl Guest {
     }
 
     pub fn random_capped(&mut self) -> Random<'_> {
-        Random { ctx: self.wasi.random(), max: self.random_max, seeded: self.seeded.as_mut() }
+        let ctx = wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).random();
+        Random { ctx, max: self.random_max, seeded: self.seeded.as_mut() }
     }
 
     pub fn monotonic_clock(&mut self) -> MonotonicClock<'_> {
@@ -159,8 +172,14 @@ impl Guest {
     }
 }
 
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
+/// Nothing but clocks and random generators, and sockets that can do nothing.
+fn wasi<'a>(made: &'a mut Option<Box<WasiCtx>>, timeline: Option<&Arc<Timeline>>, random_max: u64) -> &'a mut WasiCtx {
+    made.get_or_insert_with(|| {
+        let mut wasi = WasiCtx::builder();
+        wasi.max_random_size(random_max).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        if let Some(timeline) = timeline {
+            wasi.wall_clock(Clock(timeline.clone())).monotonic_clock(Clock(timeline.clone()));
+        }
+        Box::new(wasi.build())
+    })
 }

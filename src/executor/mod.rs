@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! pool      slots, cancelling, routing to …
+//! replies   how reports come back from …
 //! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
 //! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
 //!           news (what it tells while it runs)
@@ -15,6 +16,9 @@
 //! determinism   what is fixed in an attempt that can be repeated
 //! ```
 
+/// Not an executor, but what the benchmark holds against them.
+#[path = "../../benches/limits/wasmtime.rs"]
+pub mod bare;
 mod confine;
 mod determinism;
 mod ending;
@@ -25,6 +29,7 @@ mod news;
 mod output;
 pub mod outside;
 pub mod pool;
+mod replies;
 mod running;
 mod sandbox;
 mod signal;

@@ -28,6 +28,10 @@ use crate::job::{Digest, Isolation, Progress, RunId};
 /// Every slot reserves some GiB of address space, and a process has 128 TiB.
 const SLOTS_MAX: usize = 8_000;
 
+/// Components that a worker keeps loaded, unless it is told otherwise: some 100 KiB each for small ones, whose code is
+/// shared between processes.
+pub(super) const LOADED_MAX: usize = 1_024;
+
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
     /// Worker threads, each with an engine of its own; default: one per core.
@@ -36,13 +40,14 @@ pub struct PoolConfig {
     pub slots: usize,
     /// The compiler's, or no artefact loads.
     pub engine: EngineSettings,
-    /// Components that each worker keeps loaded; the one that was run longest ago goes first.
+    /// Components that each worker keeps loaded; the one that was run longest ago goes first. Each holds a descriptor, and all
+    /// together at most half of the process's.
     pub loaded_max: usize,
 }
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self { workers: std::thread::available_parallelism().map_or(1, |n| n.get()), slots: 512, engine: EngineSettings::default(), loaded_max: 256 }
+        Self { workers: std::thread::available_parallelism().map_or(1, |n| n.get()), slots: 512, engine: EngineSettings::default(), loaded_max: LOADED_MAX }
     }
 }
 
@@ -79,6 +84,7 @@ impl Pool {
         let gate = Gate::new(outside);
         let PoolConfig { workers, slots, engine, loaded_max } = config;
         let (workers, slots) = (workers.max(1), slots.max(1));
+        let loaded_max = loaded_max.min(descriptors() / 2 / workers);
         if slots > SLOTS_MAX {
             return Err(PoolError::Slots(slots));
         }
@@ -130,11 +136,13 @@ impl Executor for Pool {
         signal.runs_on(&worker.engine);
         self.ticker.wake();
         let (reply, answer) = oneshot::channel();
-        let sent = worker.send(Job { request, signal: signal.clone(), reply });
+        let request = Arc::new(request);
+        let sent = worker.send(Job { request: request.clone(), signal: signal.clone(), reply });
         let report = match sent {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
+        worker.replies.hand_on();
         let report = report.unwrap_or_else(|| unstarted(&asked, Ending::internal("its worker panicked")));
         let report = signal.news.complete(report);
         running.end();
@@ -158,10 +166,17 @@ impl Executor for Pool {
     }
 }
 
+/// That this process may have open.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
+}
+
 struct Reserved<'a>(&'a Worker);
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
+        self.0.replies.hand_on();
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }

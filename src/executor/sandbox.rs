@@ -148,7 +148,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     let ending = Ending::of(Facts { answer: answered, instantiated: instantiated_at.is_some(), refused: guest.limiter.refused, signal, limits });
     let (result, result_bytes) = match (&call, answer) {
         (Call::Main { .. }, _) => {
-            let stdout = guest.stdout.sink().take();
+            let stdout = guest.take_stdout();
             let bytes = stdout.len() as u64;
             (Some(RunResult::Text(stdout)), bytes)
         }
@@ -156,7 +156,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
         (_, Some(Ok(Answer::Job(JobAnswer::Result { json, bytes })))) => (Some(RunResult::Value(json)), bytes),
         _ => (None, 0),
     };
-    let log = guest.stderr.sink().take();
+    let log = guest.take_log();
     let receipt = Receipt {
         fuel_used: limits.fuel.saturating_sub(fuel_left),
         memory_peak_bytes: guest.limiter.memory_peak,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 use super::ending::Ending;
 use super::guest::Guest;
 use super::outside::{Asker, Gate, Straight, Way};
+use super::replies::Replies;
 use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
@@ -26,6 +27,8 @@ use crate::job::Digest;
 
 /// Handed over at once at most, before the attempts that are there already go on.
 const BATCH: usize = 64;
+/// How many guests have a turn, at most, before timers, new attempts and reports to send are looked at.
+const TURNS: u32 = 16;
 /// Bytes of a memory, of a table and of a stack that stay with an unused slot, cleared, so that its next attempt
 /// takes no page faults for them.
 const MEMORY_KEPT: usize = 1 << 20;
@@ -38,7 +41,8 @@ const INSTANCE_SIZE_MAX: usize = 1 << 20;
 
 /// An attempt on its way to a worker.
 pub(super) struct Job {
-    pub request: AttemptRequest,
+    /// Whose last owner is who asked: memory is freed where it was taken, or the two threads wait for each other's allocator.
+    pub request: Arc<AttemptRequest>,
     pub signal: Arc<Signal>,
     pub reply: oneshot::Sender<AttemptReport>,
 }
@@ -48,6 +52,7 @@ pub(super) struct Worker {
     pub engine: Engine,
     /// Attempts that were routed here and have not ended.
     pub in_flight: AtomicUsize,
+    pub replies: Arc<Replies<AttemptReport>>,
     /// `None` once it shall end.
     queue: Option<mpsc::UnboundedSender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -74,7 +79,11 @@ impl Worker {
             gate: config.gate,
             loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::new() }),
             ended: Notify::new(),
+            done: Mutex::default(),
+            is_done: Notify::new(),
+            replies: Arc::default(),
         });
+        let replies = state.replies.clone();
         let (queue, mut jobs) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("bellcage-wasm-{}", config.index)).spawn(move || {
             // A panic outside of any attempt ends the runtime with what was on it; those still queued are served by the next.
@@ -82,7 +91,7 @@ impl Worker {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");
             }
         })?;
-        Ok(Self { engine, in_flight: AtomicUsize::new(0), queue: Some(queue), thread: Some(thread) })
+        Ok(Self { engine, in_flight: AtomicUsize::new(0), replies, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -157,6 +166,10 @@ struct State {
     loaded: Mutex<LoadedSet>,
     /// An attempt has given back what it had of the pool.
     ended: Notify,
+    /// Reports that were not sent yet.
+    done: Mutex<Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>>,
+    is_done: Notify,
+    replies: Arc<Replies<AttemptReport>>,
 }
 
 /// The components that are loaded or loading; the one that was asked for longest ago goes first.
@@ -187,7 +200,7 @@ impl LoadedSet {
 }
 
 fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(2).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().event_interval(TURNS).max_blocking_threads(2).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             // Dropping the queue tells those who wait.
@@ -197,7 +210,13 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
     };
     runtime.block_on(async {
         let mut batch = Vec::with_capacity(BATCH);
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        loop {
+            tokio::select! {
+                received = jobs.recv_many(&mut batch, BATCH) => if received == 0 { return },
+                () = state.is_done.notified() => {}
+                () = state.replies.hand_on_late() => {}
+            }
+            state.send_replies();
             for job in batch.drain(..) {
                 tokio::spawn(attempt(state.clone(), job));
             }
@@ -208,9 +227,11 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
 async fn attempt(state: Arc<State>, job: Job) {
     let Job { request, signal, reply } = job;
     let report = run(&state, &request, &signal).await;
+    drop((request, signal));
     state.ended.notify_waiters();
-    // Who asked may be gone.
-    let _ = reply.send(report);
+    // Sent when others have had their turn.
+    state.done().push((reply, report));
+    state.is_done.notify_one();
 }
 
 async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>) -> AttemptReport {
@@ -258,5 +279,14 @@ impl State {
             loaded.await.unwrap_or_else(|e| Err(Ending::internal(&format!("loading the component failed: {e}")))).map(Arc::new)
         };
         kept.get_or_try_init(load).await.cloned()
+    }
+
+    fn send_replies(&self) {
+        let mut done = self.done();
+        self.replies.send(&mut done);
+    }
+
+    fn done(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

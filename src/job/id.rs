@@ -193,18 +193,19 @@ impl Digest {
 
     /// 64 hexadecimal digits, without the prefix: for file names.
     pub fn to_hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut hex, b| {
-            for digit in [b >> 4, b & 15] {
-                hex.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-            }
-            hex
-        })
+        str::from_utf8(&self.digits()).unwrap_or_default().to_owned()
+    }
+
+    fn digits(&self) -> [u8; 64] {
+        let digit = |n: usize| b"0123456789abcdef"[usize::from(if n.is_multiple_of(2) { self.0[n / 2] >> 4 } else { self.0[n / 2] & 15 })];
+        std::array::from_fn(digit)
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.to_hex())
+        f.write_str("sha256:")?;
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

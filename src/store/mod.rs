@@ -18,7 +18,7 @@ mod key_value;
 mod lease;
 mod memory;
 mod query;
-mod sqlite;
+pub(crate) mod sqlite;
 mod starts;
 
 use std::sync::Arc;

@@ -175,6 +175,7 @@ fn rlimits(bounds: Bounds) -> io::Result<()> {
     limit(Resource::Nproc, 0)?;
     limit(Resource::Msgqueue, 0)?;
     limit(Resource::Fsize, bounds.file_bytes)?;
-    limit(Resource::Nofile, bounds.descriptors)?;
+    let allowed = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    limit(Resource::Nofile, bounds.descriptors.min(allowed))?;
     Ok(())
 }

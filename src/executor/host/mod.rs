@@ -7,6 +7,7 @@
 mod bindings;
 mod cancellation;
 mod checkpoint;
+mod cli;
 mod clocks;
 pub(super) mod entry;
 mod keyvalue;
@@ -16,16 +17,16 @@ mod random;
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
-use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::clocks::WasiClocks;
+use wasmtime_wasi::filesystem::WasiFilesystem;
 use wasmtime_wasi::p2::bindings as p2;
-use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+use wasmtime_wasi::sockets::WasiSockets;
 
 use super::guest::Guest;
 use crate::component::{ComponentError, JOB_PACKAGE, JOB_VERSIONS, as_shown};
 pub(super) use cancellation::Cancellation;
 pub(super) use checkpoint::Checkpoint;
+pub(super) use cli::{Cli, Given};
 pub(super) use clocks::MonotonicClock;
 pub(super) use keyvalue::KeyValue;
 pub(super) use logging::Logging;
@@ -58,16 +59,16 @@ macro_rules! interfaces {
 }
 
 interfaces! {
-    Environment "wasi:cli/environment": p2::cli::environment, WasiCli, cli;
-    Exit "wasi:cli/exit": p2::cli::exit, WasiCli, cli;
-    Stdin "wasi:cli/stdin": p2::cli::stdin, WasiCli, cli;
-    Stdout "wasi:cli/stdout": p2::cli::stdout, WasiCli, cli;
-    Stderr "wasi:cli/stderr": p2::cli::stderr, WasiCli, cli;
-    TerminalInput "wasi:cli/terminal-input": p2::cli::terminal_input, WasiCli, cli;
-    TerminalOutput "wasi:cli/terminal-output": p2::cli::terminal_output, WasiCli, cli;
-    TerminalStdin "wasi:cli/terminal-stdin": p2::cli::terminal_stdin, WasiCli, cli;
-    TerminalStdout "wasi:cli/terminal-stdout": p2::cli::terminal_stdout, WasiCli, cli;
-    TerminalStderr "wasi:cli/terminal-stderr": p2::cli::terminal_stderr, WasiCli, cli;
+    Environment "wasi:cli/environment": p2::cli::environment, Cli<'static>, cli;
+    Exit "wasi:cli/exit": p2::cli::exit, Cli<'static>, cli;
+    Stdin "wasi:cli/stdin": p2::cli::stdin, Cli<'static>, cli;
+    Stdout "wasi:cli/stdout": p2::cli::stdout, Cli<'static>, cli;
+    Stderr "wasi:cli/stderr": p2::cli::stderr, Cli<'static>, cli;
+    TerminalInput "wasi:cli/terminal-input": p2::cli::terminal_input, Cli<'static>, cli;
+    TerminalOutput "wasi:cli/terminal-output": p2::cli::terminal_output, Cli<'static>, cli;
+    TerminalStdin "wasi:cli/terminal-stdin": p2::cli::terminal_stdin, Cli<'static>, cli;
+    TerminalStdout "wasi:cli/terminal-stdout": p2::cli::terminal_stdout, Cli<'static>, cli;
+    TerminalStderr "wasi:cli/terminal-stderr": p2::cli::terminal_stderr, Cli<'static>, cli;
     MonotonicClock "wasi:clocks/monotonic-clock": p2::clocks::monotonic_clock, MonotonicClock<'static>, monotonic_clock;
     WallClock "wasi:clocks/wall-clock": p2::clocks::wall_clock, WasiClocks, clocks;
     Preopens "wasi:filesystem/preopens": p2::filesystem::preopens, WasiFilesystem, filesystem;

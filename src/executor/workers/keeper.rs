@@ -17,6 +17,7 @@ use super::process::{Answer, Gone, Job, Process, StartError, answer};
 use super::{WorkersConfig, no_worker};
 use crate::executor::confine::Missing;
 use crate::executor::outside::Gate;
+use crate::executor::replies::Replies;
 use crate::job::Isolation;
 
 /// Handed over at once at most, before what the worker says is heard.
@@ -43,6 +44,7 @@ pub(super) struct Cancel {
 pub(super) struct Keeper {
     /// Attempts that were routed here and have not ended.
     pub in_flight: AtomicUsize,
+    pub replies: Arc<Replies<Answer>>,
     pub health: Arc<Health>,
     /// `None` once it shall end.
     commands: Option<mpsc::UnboundedSender<Command>>,
@@ -69,7 +71,8 @@ impl Keeper {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (ready, failures, failure, pid) = Default::default();
         let health = Arc::new(Health { ready, failures, failure, pid, changed });
-        let mut keep = Keep { config, gate, health: health.clone(), inbox, apart: Vec::new() };
+        let replies: Arc<Replies<Answer>> = Arc::default();
+        let mut keep = Keep { config, gate, health: health.clone(), replies: replies.clone(), inbox, apart: Vec::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
         let thread = std::thread::Builder::new().name(format!("bellcage-keeper-{index}")).spawn(move || {
             let mut first = Some(first);
@@ -78,7 +81,7 @@ impl Keeper {
                 tracing::error!("a keeper of worker processes panicked; it goes on with a new process");
             }
         })?;
-        Ok(Self { in_flight: AtomicUsize::new(0), health, commands: Some(commands), thread: Some(thread) })
+        Ok(Self { in_flight: AtomicUsize::new(0), replies, health, commands: Some(commands), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -152,6 +155,7 @@ struct Keep {
     config: WorkersConfig,
     gate: Gate,
     health: Arc<Health>,
+    replies: Arc<Replies<Answer>>,
     inbox: mpsc::UnboundedReceiver<Command>,
     /// Processes that drain, and those of single attempts: they hear what is cancelled.
     apart: Vec<mpsc::UnboundedSender<Cancel>>,
@@ -167,7 +171,7 @@ enum Until {
 impl Keep {
     async fn keep(&mut self, first: &mut Option<std::sync::mpsc::Sender<First>>) {
         loop {
-            let process = match Process::start(&self.config, &self.gate, self.config.slots_per_worker()).await {
+            let process = match Process::start(&self.config, &self.gate, self.config.slots_per_worker(), self.replies.clone()).await {
                 Ok(process) => process,
                 Err(error) => {
                     if let Some(first) = first.take() {
@@ -232,8 +236,8 @@ impl Keep {
                 // What was not given to the process can be given to another.
                 Command::Run(job) if done.is_err() => hand_back(job),
                 Command::Run(job) if job.request.isolation == Isolation::ProcessPerRun => {
-                    let (config, gate, cancels) = (self.config.clone(), self.gate.clone(), self.cancels_apart());
-                    tokio::spawn(alone(config, gate, job, cancels));
+                    let (config, gate, replies, cancels) = (self.config.clone(), self.gate.clone(), self.replies.clone(), self.cancels_apart());
+                    tokio::spawn(alone(config, gate, replies, job, cancels));
                 }
                 Command::Run(job) => done = process.take(job),
                 Command::Cancel(cancel) => match process.cancel(&cancel) {
@@ -296,8 +300,8 @@ async fn drain(mut process: Process, mut cancels: mpsc::UnboundedReceiver<Cancel
 }
 
 /// One attempt in a process of its own.
-async fn alone(config: WorkersConfig, gate: Gate, job: Job, cancels: mpsc::UnboundedReceiver<Cancel>) {
-    let mut process = match Process::start(&config, &gate, 1).await {
+async fn alone(config: WorkersConfig, gate: Gate, replies: Arc<Replies<Answer>>, job: Job, cancels: mpsc::UnboundedReceiver<Cancel>) {
+    let mut process = match Process::start(&config, &gate, 1, replies).await {
         Ok(process) => process,
         Err(error) => return answer(job, no_worker(&error.to_string())),
     };

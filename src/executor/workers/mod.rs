@@ -30,6 +30,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use super::confine::{Confinement, Missing};
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
+use super::pool::LOADED_MAX;
 use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Determinism, Executor};
@@ -84,7 +85,7 @@ impl WorkersConfig {
             slots: 512,
             alone_max: 4 * cores,
             engine: EngineSettings::default(),
-            loaded_max: 256,
+            loaded_max: LOADED_MAX,
             confinement: Confinement::default(),
             hang_after: Duration::from_secs(5),
             overrun_max: Duration::from_secs(5),
@@ -274,6 +275,7 @@ impl Executor for Workers {
                 }
             };
             sent.ended = true;
+            keeper.replies.hand_on();
             match answered {
                 Ok(Answer::Report(report)) => {
                     let report = signal.news.complete(*report);
@@ -332,6 +334,7 @@ impl Drop for Sent<'_> {
         if !self.ended {
             self.cancel("nobody waits for it any more", Haste::Unwanted);
         }
+        self.keeper.replies.hand_on();
         self.keeper.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -30,6 +30,7 @@ use crate::executor::confine::{Layer, Missing, Spawn, Spawned, spawn};
 use crate::executor::ending::Ending;
 use crate::executor::host::shown;
 use crate::executor::outside::{self, Asker, Call, Gate, Refusal};
+use crate::executor::replies::Replies;
 use crate::executor::sandbox::{self, Asked, unstarted};
 use crate::executor::signal::{GRACE, Signal};
 use crate::executor::{AttemptReport, AttemptRequest};
@@ -100,6 +101,9 @@ pub(super) struct Process {
     pub missing: Vec<Missing>,
     attempts: HashMap<Number, InFlight>,
     components: Components,
+    /// Reports that were not sent yet.
+    done: Vec<(oneshot::Sender<Answer>, Answer)>,
+    replies: Arc<Replies<Answer>>,
     opening: JoinSet<(Digest, Result<OwnedFd, Ending>)>,
     asking: JoinSet<Answered>,
     /// Attempts that were given to it.
@@ -164,7 +168,7 @@ impl AsRawFd for Child {
 
 impl Process {
     /// A worker that is ready. `slots` are the attempts it may have at once.
-    pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize) -> Result<Self, StartError> {
+    pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize, replies: Arc<Replies<Answer>>) -> Result<Self, StartError> {
         let failed = |e: io::Error| StartError::Spawn(e.to_string());
         let (ours, theirs) = link::pair().map_err(failed)?;
         let (words, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
@@ -188,6 +192,8 @@ impl Process {
             missing: Vec::new(),
             attempts: HashMap::new(),
             components: Components::default(),
+            done: Vec::new(),
+            replies,
             opening: JoinSet::new(),
             asking: JoinSet::new(),
             taken: 0,
@@ -293,6 +299,7 @@ impl Process {
             },
             Some(answered) = self.asking.join_next() => self.answered(answered.ok()),
             _ = self.ticks.tick() => self.look(),
+            () = self.replies.hand_on_late() => Ok(()),
             _ = self.exit.readable() => {
                 // What it said before is worth as much as before.
                 let _ = self.hear();
@@ -369,6 +376,13 @@ impl Process {
     }
 
     fn hear(&mut self) -> Result<(), Gone> {
+        let heard = self.hear_all();
+        // Who asked may be gone.
+        self.replies.send(&mut self.done);
+        heard
+    }
+
+    fn hear_all(&mut self) -> Result<(), Gone> {
         let there = self.link.fill().map_err(broken)?;
         while let Some(message) = self.link.take::<FromWorker>().map_err(broken)? {
             self.pinged_at = None;
@@ -423,9 +437,8 @@ impl Process {
     fn reported(&mut self, number: Number, told: Told) -> Result<(), Gone> {
         let Some(attempt) = self.attempts.remove(&number) else { return Err(unknown(number)) };
         match told.into_report(&attempt.asked) {
-            // Who asked may be gone.
             Ok(report) => {
-                let _ = attempt.reply.send(Answer::Report(Box::new(report)));
+                self.done.push((attempt.reply, Answer::Report(Box::new(report))));
                 Ok(())
             }
             Err(error) => {

@@ -10,6 +10,9 @@
 //!
 //! A second server on the same file is refused; so are a file of a newer version and one that is not ours.
 
+/// Not a store, but what the benchmark holds against this one.
+#[path = "../../../benches/limits/sqlite.rs"]
+pub(crate) mod bare;
 mod calendars;
 mod check;
 mod components;
