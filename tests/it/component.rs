@@ -262,7 +262,7 @@ async fn a_component_over_the_size_cap_is_refused() {
 #[tokio::test]
 async fn what_no_sandbox_could_give_is_refused_when_pushed() {
     for (items, asked) in [
-        ("(memory 20000)", "needs a memory of 1250MiB; at most 1GiB can be given"),
+        ("(memory 20000)", "needs a memory of 1.3GiB; at most 1GiB can be given"),
         ("(table 30000 funcref)", "needs a table of 30000 elements; at most 20000 can be given"),
         ("(memory 1) (memory 1) (memory 1) (memory 1) (memory 1)", "needs 5 memories; at most 4 can be given"),
     ] {

@@ -187,14 +187,14 @@ async fn memory_is_summed_over_all_memories() {
     assert_eq!((fits.outcome, fits.receipt.memory_peak_bytes), (Outcome::Succeeded, 20 << 16));
     let report = run(&guest, Limits { memory: 19 << 16, ..Limits::default() }).await;
     assert_eq!((report.outcome, report.receipt.memory_peak_bytes), (Outcome::OutOfMemory, 11 << 16));
-    assert_eq!(report.message(), "needed 1280KiB of memory, more than limits.memory = 1216KiB allows");
+    assert_eq!(report.message(), "needed 1.3MiB of memory, more than limits.memory = 1216KiB allows");
 }
 
 #[tokio::test]
 async fn a_guest_with_more_initial_memory_than_its_limit_is_out_of_memory() {
     let report = run(&wat::command("(memory 100)", "(i32.const 0)"), Limits { memory: 1 << 20, ..Limits::default() }).await;
     assert_eq!((report.outcome, report.code()), (Outcome::OutOfMemory, "out-of-memory"));
-    assert_eq!(report.message(), "needs at its start 6400KiB of memory, more than limits.memory = 1MiB allows");
+    assert_eq!(report.message(), "needs at its start 6.3MiB of memory, more than limits.memory = 1MiB allows");
 }
 
 #[tokio::test]
