@@ -42,10 +42,11 @@ struct Guest {
     table: ResourceTable,
 }
 
-/// What an attempt gave, and how long it took to make its instance.
+/// What an attempt gave, how long it took to make its instance, and how long it took in all, until the call came back.
 pub struct Done {
     pub result: String,
     pub instantiate: Duration,
+    pub wall: Duration,
 }
 
 impl Bare {
@@ -96,13 +97,15 @@ impl Bare {
                     Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {}
                     Err(error) => return Err(error),
                 }
-                Ok(Done { result: String::from_utf8_lossy(&stdout.contents()).into_owned(), instantiate })
+                let wall = began.elapsed();
+                Ok(Done { result: String::from_utf8_lossy(&stdout.contents()).into_owned(), instantiate, wall })
             }
             (Entry::Job(pre), Call::Job { input }) => {
                 let job = pre.instantiate_async(&mut store).await?;
                 let instantiate = began.elapsed();
                 let answer = job.bellcage_job_entry().call_run(&mut store, &context(), input).await?;
-                Ok(Done { result: answer.map_err(|failure| wasmtime::Error::msg(format!("{failure:?}")))?, instantiate })
+                let wall = began.elapsed();
+                Ok(Done { result: answer.map_err(|failure| wasmtime::Error::msg(format!("{failure:?}")))?, instantiate, wall })
             }
             (Entry::Function(pre, export), Call::Function { args, .. }) => {
                 let instance = pre.instantiate_async(&mut store).await?;
@@ -110,7 +113,8 @@ impl Bare {
                 let function = instance.get_func(&mut store, export).ok_or_else(|| wasmtime::Error::msg("no function"))?;
                 let mut results = [Val::Bool(false)];
                 function.call_async(&mut store, args, &mut results).await?;
-                Ok(Done { result: format!("{results:?}"), instantiate })
+                let wall = began.elapsed();
+                Ok(Done { result: format!("{results:?}"), instantiate, wall })
             }
             _ => Err(wasmtime::Error::msg("it was loaded for another call")),
         }

@@ -4,10 +4,10 @@
 //! push     compiling it, once, in the compile child: CPU time
 //! cold     its first attempt in a fresh process: the stored artefact is authenticated, mapped, and run
 //! start    later ones: from nothing to an instance whose entry is about to be called (`instantiate_us` of the receipt)
-//! attempt  later ones, as who asks sees them: with the guest's work, and its instance taken down
+//! run      later ones, with the guest's work: until its entry has returned (`wall_us`)
 //! ```
-//! Beside start and attempt stands wasmtime alone (bare.rs), measured in turn with the executor in this one process: medians
-//! of all attempts of all rounds. Names on the command line select guests. What was compiled is kept for the next time (in
+//! Beside start and run stands wasmtime alone (bare.rs), measured in turn with the executor in this one process: medians of all
+//! attempts of all rounds. What the executor needs to hand an attempt to its thread is in the bench `executors`. Names on the command line select guests. What was compiled is kept for the next time (in
 //! target/tmp/bench-languages), with what it took.
 
 mod bare;
@@ -117,12 +117,10 @@ fn request(guest: &Guest, component: Artefact) -> AttemptRequest {
     }
 }
 
-async fn attempt(pool: &Pool, request: &AttemptRequest) -> (AttemptReport, Duration) {
-    let began = Instant::now();
+async fn attempt(pool: &Pool, request: &AttemptRequest) -> AttemptReport {
     let report = pool.run(request.clone()).await;
-    let took = began.elapsed();
     assert_eq!(report.outcome, Outcome::Succeeded, "{:?}", report.error);
-    (report, took)
+    report
 }
 
 /// What the child process of a cold start does: microseconds from the first look at the artefact to the report.
@@ -168,13 +166,13 @@ fn cold(name: &str) -> f64 {
 #[derive(Default)]
 struct Figures {
     start: Vec<f64>,
-    attempt: Vec<f64>,
+    run: Vec<f64>,
 }
 
 impl Figures {
-    fn add(&mut self, start: Duration, attempt: Duration) {
+    fn add(&mut self, start: Duration, run: Duration) {
         self.start.push(start.as_secs_f64() * 1e6);
-        self.attempt.push(attempt.as_secs_f64() * 1e6);
+        self.run.push(run.as_secs_f64() * 1e6);
     }
 }
 
@@ -192,7 +190,7 @@ async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
     // SAFETY: it is in our cache, and nobody else writes there.
     let bare = unsafe { Bare::load(&artefact.path, &guest.call) }.unwrap_or_else(|e| panic!("{}: {e:#}", guest.name));
     let request = request(guest, artefact.clone());
-    let (ours_gave, _) = attempt(&pool, &request).await;
+    let ours_gave = attempt(&pool, &request).await;
     let bare_gave = bare.run(&guest.call).await.unwrap_or_else(|e| panic!("{}: {e:#}", guest.name));
     same_work(guest, &ours_gave, &bare_gave.result);
 
@@ -200,14 +198,13 @@ async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
     for _ in 0..ROUNDS {
         let began = Instant::now();
         while began.elapsed() < ROUND {
-            let (report, took) = attempt(&pool, &request).await;
-            ours.add(Duration::from_micros(report.receipt.instantiate_us), took);
+            let receipt = attempt(&pool, &request).await.receipt;
+            ours.add(Duration::from_micros(receipt.instantiate_us), Duration::from_micros(receipt.wall_us));
         }
         let began = Instant::now();
         while began.elapsed() < ROUND {
-            let began = Instant::now();
             let done = bare.run(&guest.call).await.expect("as before");
-            alone.add(done.instantiate, began.elapsed());
+            alone.add(done.instantiate, done.wall);
         }
     }
     let size = |bytes: u64| if bytes < 100_000 { format!("{:.1} KB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) };
@@ -217,7 +214,7 @@ async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
         Call::Job { .. } => "typed job",
     };
     let (start, start_bare) = (median(&mut ours.start), median(&mut alone.start));
-    let (whole, whole_bare) = (median(&mut ours.attempt), median(&mut alone.attempt));
+    let (whole, whole_bare) = (median(&mut ours.run), median(&mut alone.run));
     println!(
         "| {} | {} ({kind}) | {} | {} | {push:.2} s | {:.1} ms | {start:.0} | {start_bare:.0} | {:.2} | {whole:.0} | {whole_bare:.0} | {:.2} |",
         guest.language,
@@ -251,7 +248,7 @@ async fn main() {
     }
     let cache = cache();
     let compiler = Compiler::new(CompilerConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage"))), EngineSettings::default());
-    println!("| language | guest | component | artefact | push | cold | start, µs | bare | ratio | attempt, µs | bare | ratio |");
+    println!("| language | guest | component | artefact | push | cold | start, µs | bare | ratio | run, µs | bare | ratio |");
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for guest in guests().iter().filter(|guest| asked.is_empty() || asked.iter().any(|name| name == guest.name)) {
         measure(guest, &cache, &compiler).await;

@@ -308,3 +308,28 @@ async fn core_modules_run_as_the_components_made_of_them_by_other_tools_do() {
     let report = cage::pool(1).run(AttemptRequest { entry: Entry::Function("run".into()), args: json!({ "text": "123456789" }), ..request }).await;
     assert_eq!(report.result.expect("a result").to_json()["crc32"], "cbf43926");
 }
+
+/// A guest as tools of another minor version of WASI would make it: versions only add, so it asks for the same by other names.
+fn of_version(guest: &str, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "names in a component have their length before them");
+    let mut bytes = cage::built_guest(guest);
+    let found: Vec<_> = bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from.as_bytes()).map(|(at, _)| at).collect();
+    assert!(found.len() > 5, "{guest} is of {from}");
+    found.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to.as_bytes()));
+    bytes
+}
+
+#[tokio::test]
+async fn guests_of_older_and_newer_minor_versions_of_wasi_run() {
+    for (guest, from, to, printed) in [
+        ("checksum", "@0.2.12", "@0.2.10", r#"{"bytes":0,"crc32":"00000000","adler32":"00000001"}"#),
+        ("checksum", "@0.2.12", "@0.2.99", r#"{"bytes":0,"crc32":"00000000","adler32":"00000001"}"#),
+        ("probe", "@0.2.6", "@0.2.0", "guest"),
+        ("probe", "@0.2.6", "@0.2.9", "guest"),
+    ] {
+        let request = cage::request(&of_version(guest, from, to)).await;
+        let report = cage::pool(1).run(request).await;
+        assert_eq!(report.outcome, Outcome::Succeeded, "{guest} of {to}: {:?}", report.error);
+        assert_eq!(report.stdout().trim_end().replace(' ', ""), printed, "{guest} of {to}");
+    }
+}
