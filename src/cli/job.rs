@@ -495,7 +495,9 @@ fn show(id: &str, context: &Context) -> Result {
         }
         (None, JobStatus::Active) => "active".to_owned(),
         (None, JobStatus::Finished) => "finished: its trigger has ended".to_owned(),
-        (None, JobStatus::Unresolved) => format!("unresolved: {}", job.state_reason.as_deref().unwrap_or("it cannot be scheduled")),
+        (None, JobStatus::Unresolved) => {
+            format!("unresolved: {}; bellcage job resume {} tries it again", job.state_reason.as_deref().unwrap_or("it cannot be scheduled"), job.id)
+        }
     };
     let last = match (job.last_outcome, job.last_run_at) {
         (Some(outcome), Some(at)) => format!("{outcome}, {}", shown(at)),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::job::{Job, JobKey, JobSpec, JobState, Pause, SkipReason, Skipped};
 use crate::trigger::{Salt, Trigger};
 
-use super::fire::{before, skipped};
+use super::fire::{before, skipped, without_next};
 use super::open::Open;
 
 /// A new job. `trigger` is `spec`'s, compiled with `now` as its anchor.
@@ -62,15 +62,18 @@ pub fn pause(job: &Job, pause: Pause, now: Timestamp) -> Job {
     Job { pause: Some(Pause { since, ..pause }), wake_at, updated_at: now, ..job.clone() }
 }
 
-/// `job` going on. With `from_missed`, what came due meanwhile is treated as after downtime; else it is recorded as paused.
+/// `job` going on; one that was parked is tried again. With `from_missed`, what came due meanwhile is treated as after downtime; else it is recorded as paused.
 pub fn resume(job: &Job, trigger: &Trigger, from_missed: bool, now: Timestamp) -> (Job, Option<Skipped>) {
     let mut resumed = Job { pause: None, failures_in_row: 0, updated_at: now, ..job.clone() };
     let mut owed = None;
+    if resumed.next_fire.is_some() || job.spec.trigger.is_after() {
+        resumed.state = JobState::Active;
+    }
     if let Some(first) = job.next_fire.filter(|&first| first <= now && !from_missed && job.pause.is_some()) {
         owed = Some(skipped(&Open::always(trigger), SkipReason::Paused, job.pause.as_ref().and_then(|p| p.reason.clone()), first, now, now));
         resumed.next_fire = trigger.next_after(now);
         if resumed.next_fire.is_none() {
-            resumed.state = JobState::Finished;
+            resumed.state = without_next(trigger, now);
         }
     }
     resumed.wake_at = resumed.next_fire;

@@ -110,10 +110,18 @@ pub fn fire(due: Due<'_>, now: Timestamp) -> Firing {
     }
     firing.wake_at = firing.next_fire;
     if firing.next_fire.is_none() {
-        firing.state = JobState::Finished;
+        firing.state = without_next(trigger, now);
     }
     firing.sort();
     firing
+}
+
+/// The state of a job whose trigger names no next firing.
+pub(super) fn without_next(trigger: &Trigger, now: Timestamp) -> JobState {
+    match trigger.gives_up_after(now) {
+        true => JobState::Unresolved("no next firing was found in as many steps as a search may take, and there may be one".to_owned()),
+        false => JobState::Finished,
+    }
 }
 
 impl Firing {

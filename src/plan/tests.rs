@@ -570,6 +570,25 @@ fn resumed_from_what_was_missed_it_catches_up_as_after_downtime() {
 }
 
 #[test]
+fn a_parked_job_that_is_resumed_is_tried_again_with_all_that_it_owes() {
+    let (job, trigger) = job(json!({}));
+    let parked = Job { state: JobState::Unresolved("its calendar is gone".to_owned()), wake_at: None, ..job };
+    let (resumed, owed) = resume(&parked, &trigger, false, at(35));
+    assert_eq!((resumed.state.clone(), resumed.next_fire, resumed.wake_at, owed), (JobState::Active, Some(at(10)), Some(at(10)), None));
+    assert_eq!(run_times(&fire_with(&resumed, &trigger, &[], 35)), [30]);
+}
+
+#[test]
+fn a_job_whose_search_is_given_up_is_parked_and_not_finished() {
+    // The members agree at their start, and again in thousands of years.
+    let every = |seconds: u32| json!({ "every": format!("{seconds}s"), "start": at(10).to_string() });
+    let (job, trigger) = job(json!({ "trigger": { "all": [every(9_973), every(9_967), every(9_949)] } }));
+    let firing = fire_with(&job, &trigger, &[], 20);
+    assert_eq!((run_times(&firing), firing.next_fire, firing.wake_at), (vec![10], None, None));
+    assert!(matches!(&firing.state, JobState::Unresolved(why) if why.contains("no next firing was found")), "{:?}", firing.state);
+}
+
+#[test]
 fn what_a_job_owes_when_it_is_removed_is_recorded() {
     let (job, trigger) = job(json!({}));
     let (retired, owed) = retire(&job, &trigger, at(25));

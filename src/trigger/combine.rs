@@ -23,20 +23,25 @@ const SECONDS_MAX: i64 = super::gregorian::CYCLE_DAYS * super::gregorian::DAY;
 
 /// What is left of the steps of a search.
 #[derive(Debug)]
-pub(super) struct Steps(u32);
+pub(super) struct Steps {
+    left: u32,
+    used_up: bool,
+}
 
 impl Steps {
     pub fn new(most: u32) -> Self {
-        Self(most)
+        Self { left: most, used_up: false }
     }
 
+    /// Some part of the search was given up: it may have passed over what it sought.
     pub fn used_up(&self) -> bool {
-        self.0 == 0
+        self.used_up
     }
 
     /// Takes a step; `None` where none is left.
     fn take(&mut self) -> Option<()> {
-        self.0 = self.0.checked_sub(1)?;
+        self.used_up |= self.left == 0;
+        self.left = self.left.checked_sub(1)?;
         Some(())
     }
 }
@@ -46,11 +51,23 @@ pub(super) struct Any(pub Vec<Trigger>);
 
 impl Any {
     pub fn next(&self, t: Timestamp, steps: &mut Steps) -> Option<Timestamp> {
-        self.0.iter().filter_map(|member| member.next(t, steps)).min()
+        self.each(steps, |member, steps| member.next(t, steps)).min()
     }
 
     pub fn last(&self, t: Timestamp, steps: &mut Steps) -> Option<Timestamp> {
-        self.0.iter().filter_map(|member| member.last(t, steps)).max()
+        self.each(steps, |member, steps| member.last(t, steps)).max()
+    }
+
+    /// What each member finds with an equal part of the steps: one that seeks in vain keeps no other from being found.
+    fn each<'a>(&'a self, steps: &'a mut Steps, find: impl Fn(&Trigger, &mut Steps) -> Option<Timestamp> + 'a) -> impl Iterator<Item = Timestamp> {
+        let part = steps.left / u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1);
+        self.0.iter().filter_map(move |member| {
+            let mut own = Steps::new(part);
+            let found = find(member, &mut own);
+            steps.left -= part - own.left;
+            steps.used_up |= own.used_up;
+            found
+        })
     }
 }
 
@@ -255,6 +272,18 @@ mod tests {
         assert_eq!(rare.count_between(after, until).n, 1);
         let none = rare.count_between(after, "2028-01-01T00:00:00Z".parse().unwrap());
         assert_eq!((none.n, none.exact), (0, true));
+    }
+
+    #[test]
+    fn a_member_that_seeks_in_vain_keeps_no_other_from_firing() {
+        // After its first instant, the first member agrees again in thousands of years.
+        let every = |seconds: u32| format!(r#"{{"every":"{seconds}s","start":"2026-01-01T00:00:00Z"}}"#);
+        let rare = format!(r#"{{"all":[{},{},{}]}}"#, every(9_973), every(9_967), every(9_949));
+        let both = trigger(&format!(r#"{{"any":[{rare},{{"all":[{{"cron":"0 * * * *"}},{{"cron":"0 12 * * *"}}]}}]}}"#));
+        let after = "2026-01-02T00:00:00Z".parse().unwrap();
+        assert_eq!(both.next_after(after), Some("2026-01-02T12:00:00Z".parse().unwrap()));
+        assert!(trigger(&rare).next_after(after).is_none() && trigger(&rare).gives_up_after(after));
+        assert!(!trigger(r#"{"at":"2026-01-01T00:00:00Z"}"#).gives_up_after(after));
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl Trigger {
         self.next(t, &mut Steps::new(STEPS_MAX))
     }
 
+    /// Whether `next_after` finds none because it gives up, so that there may be one. Only of `any` and `all`.
+    pub fn gives_up_after(&self, t: Timestamp) -> bool {
+        let mut steps = Steps::new(STEPS_MAX);
+        self.next(t, &mut steps).is_none() && steps.used_up()
+    }
+
     /// The last firing at or before `t`; `None` when there was none.
     pub fn last_at_or_before(&self, t: Timestamp) -> Option<Timestamp> {
         self.last(t, &mut Steps::new(STEPS_MAX))
