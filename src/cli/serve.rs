@@ -19,6 +19,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::config::{self, Config, ExecutorKind, FlagValue, LogFormat};
 use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use crate::job::TenantId;
 use crate::outside::World;
 use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError, SecretsKey};
 use crate::server::{self, ServeError, ServerConfig, Serving};
@@ -136,6 +137,15 @@ pub struct Server {
     close: oneshot::Sender<()>,
 }
 
+/// Beside what the server does from its first moment on.
+async fn compile_missing(scheduler: Scheduler) {
+    match scheduler.compile_missing(&TenantId::default()).await {
+        Ok(0) => {}
+        Ok(n) => tracing::info!("{n} components were compiled anew for this server"),
+        Err(error) => tracing::error!(%error, "components could not be looked through for those that have to be compiled anew"),
+    }
+}
+
 /// Where guests run.
 fn executor(config: &Config, world: Arc<World>) -> Result<Arc<dyn Executor>> {
     match config.executor.kind {
@@ -200,6 +210,7 @@ impl Server {
         };
         let file = ServerFile { address: format!("http://{}", serving.address), token, pid: std::process::id() };
         file.write(&data)?;
+        tokio::spawn(compile_missing(scheduler.clone()));
         Ok(Self { file, data, scheduler, serving, close })
     }
 

@@ -70,6 +70,11 @@ impl Cache {
         Ok(self.inner.find(digest))
     }
 
+    /// Whether there is an artefact of `digest` for this engine. It is not looked into.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.inner.path(digest).exists()
+    }
+
     /// The artefact of `bytes`, compiled if need be. However many ask for the same bytes at once, one compilation
     /// runs and all get its answer.
     pub async fn ensure(&self, compiler: &Compiler, bytes: &[u8]) -> Result<(Artefact, Inspection), ComponentError> {
@@ -114,8 +119,12 @@ impl Artefact {
 }
 
 impl Inner {
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(format!("{}-{}.cwasm", digest.to_hex(), self.engine))
+    }
+
     fn find(&self, digest: &Digest) -> Option<Found> {
-        let path = self.dir.join(format!("{}-{}.cwasm", digest.to_hex(), self.engine));
+        let path = self.path(digest);
         let stamp = FileStamp::of(&fs::metadata(&path).ok()?);
         if let Some((known, found)) = self.known().get(digest)
             && *known == stamp
@@ -139,7 +148,7 @@ impl Inner {
     /// Seals a compiled part and gives it its name.
     fn keep(&self, digest: Digest, part: Part, artefact: File, inspection: Inspection) -> Result<Found, ComponentError> {
         let failed = |e: std::io::Error| ComponentError::machine("cannot keep an artefact", e);
-        let path = self.dir.join(format!("{}-{}.cwasm", digest.to_hex(), self.engine));
+        let path = self.path(&digest);
         let said = serde_json::to_vec(&inspection).map_err(|e| failed(e.into()))?;
         artefact.sync_all().map_err(failed)?;
         let mac = self.key.mac(&path, &said, &artefact).map_err(failed)?.finalize().into_bytes();

@@ -54,6 +54,28 @@ impl Scheduler {
         Ok(self.inner.store.components(tenant, page).await?)
     }
 
+    /// Compiles the newest version of each component that has no artefact for this engine, one after the other, so that no run
+    /// waits for that: after an update of bellcage, with other caps, or where the artefacts are gone. How many it compiled. What
+    /// cannot be compiled any more is told in the log; its runs are refused with the reason.
+    pub async fn compile_missing(&self, tenant: &TenantId) -> Result<u64, SchedulerError> {
+        let inner = &self.inner;
+        let mut compiled = 0;
+        let mut page = PageRequest { after: None, limit: PageRequest::LIMIT_MAX };
+        loop {
+            let found = self.components(tenant, page).await?;
+            for component in found.items.iter().filter(|component| !inner.cache.has(&component.digest)) {
+                match inner.compiled(&component.digest).await {
+                    Ok(_) => compiled += 1,
+                    Err(error) => tracing::warn!(component = %component.name, %error, "a component has no compiled form for this server, and cannot get one"),
+                }
+            }
+            match found.next {
+                Some(next) => page = PageRequest { after: Some(next), limit: PageRequest::LIMIT_MAX },
+                None => return Ok(compiled),
+            }
+        }
+    }
+
     /// Removes a component, or one version; refused while jobs need it. Returns how many versions went.
     pub async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, SchedulerError> {
         let removed =

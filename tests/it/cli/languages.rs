@@ -143,6 +143,24 @@ fn the_first_run_after_a_restart_compiles_nothing() {
     assert_ne!(place.bellcage(&["component", "push", "other.wasm"]).code, 0, "this server cannot compile");
 }
 
+#[test]
+fn a_server_with_another_engine_compiles_what_was_pushed_before_any_run_asks_for_it() {
+    let place = Place::default();
+    let server = place.serve(&[]);
+    place.write("tiny.wasm", wat::tiny());
+    place.bellcage(&["component", "push", "tiny.wasm"]).ok();
+    place.bellcage(&["job", "add", "tiny", "--component", "tiny", "--manual"]).ok();
+    let artefacts = || {
+        let files = std::fs::read_dir(place.path(".bellcage/cache")).unwrap();
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "seal")).count()
+    };
+    assert_eq!((artefacts(), server.stop()), (1, 0));
+
+    let _server = place.serve(&["--set", "limit_caps.memory=512MiB"]);
+    place.wait("the second artefact", || (artefacts() == 2).then_some(()));
+    assert_eq!(run(&place, "tiny")["outcome"], "succeeded");
+}
+
 /// A command that exits with 3 by `exit-with-code`, which knows more than well and not well.
 fn exits_with_3() -> Vec<u8> {
     let exit = r#"(import "wasi:cli/exit@0.2.12" (instance $exits (export "exit-with-code" (func (param "status-code" u8)))))
