@@ -12,8 +12,7 @@ pub fn check(data: &[u8]) {
             let settings = loaded.settings();
             let mut again = String::new();
             for setting in settings.iter().filter(|setting| setting.key != "server.token") {
-                let (section, key) = setting.key.split_once('.').expect("a setting stands in a section");
-                again.push_str(&format!("[{section}]\n{key} = {}\n", setting.value));
+                again.push_str(&written(&setting.key, &setting.value.to_string()));
                 assert_eq!(loaded.is_default(&setting.key), setting.origin.to_string() == "default");
                 let one = Loaded::from_text(path, &again).map(|loaded| loaded.settings());
                 let same = one.as_ref().is_ok_and(|settings| settings.iter().any(|other| other.key == setting.key && other.value == setting.value));
@@ -28,4 +27,13 @@ pub fn check(data: &[u8]) {
             let _ = error.hint();
         }
     }
+}
+
+/// A tenant's name may have dots in it.
+fn written(key: &str, value: &str) -> String {
+    if let Some((tenant, limit)) = key.strip_prefix("tenant.").and_then(|rest| rest.rsplit_once(".limits.")) {
+        return format!("[tenant.\"{tenant}\".limits]\n{limit} = {value}\n");
+    }
+    let (section, key) = key.split_once('.').expect("a setting stands in a section");
+    format!("[{section}]\n{key} = {value}\n")
 }

@@ -11,6 +11,7 @@
 //! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
 //! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
 //!           news (what it tells while it runs)
+//! turns     … which give way to each other and to what arrives
 //! outside   the way out: what a guest may ask that somebody outside answers
 //! ending    how it ended: one outcome, with the limit that fired
 //! determinism   what is fixed in an attempt that can be repeated
@@ -34,6 +35,7 @@ mod running;
 mod sandbox;
 mod signal;
 mod ticker;
+mod turns;
 mod value;
 mod worker;
 pub mod workers;

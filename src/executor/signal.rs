@@ -19,6 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::Engine;
 
 use super::news::News;
+use super::turns;
 
 /// A poll that used more CPU time than this lets timers and other attempts go first.
 const LONG_POLL: Duration = Duration::from_micros(500);
@@ -210,7 +211,9 @@ impl<F: Future> Future for Metered<'_, F> {
         }
         if woken && used > LONG_POLL {
             // Woken only after the runtime has looked at its timers and at what other threads sent.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            if !turns::wait(cx.waker()) {
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+            }
         } else if woken {
             cx.waker().wake_by_ref();
         }

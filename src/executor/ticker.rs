@@ -8,7 +8,7 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 /// How often a computing guest looks at its deadline and lets others run.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(2);
 
 /// An engine, and how many attempts it has.
 pub(super) trait Ticked: Send + Sync + 'static {

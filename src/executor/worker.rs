@@ -21,6 +21,7 @@ use super::replies::Replies;
 use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
+use super::turns;
 use super::{AttemptReport, AttemptRequest, host};
 use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 use crate::job::Digest;
@@ -209,6 +210,7 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
         }
     };
     runtime.block_on(async {
+        tokio::spawn(turns::give());
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {

@@ -28,6 +28,7 @@ use crate::executor::outside::{Answer, Call, Refusal, Way};
 use crate::executor::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
+use crate::executor::turns;
 use crate::executor::{AttemptReport, AttemptRequest, host, worker};
 use crate::job::Progress;
 
@@ -195,6 +196,7 @@ impl Worker {
     async fn serve(self: &Arc<Self>, mut link: Link, ready: &FromWorker) -> io::Result<()> {
         let mut components = Components::new();
         tokio::spawn(self.clone().tell_news());
+        tokio::spawn(turns::give());
         link.put(ready)?;
         loop {
             link.put_frames(&std::mem::take(&mut *lock(&self.said)));

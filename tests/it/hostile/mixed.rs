@@ -2,11 +2,13 @@
 //!
 //!     BELLCAGE_HOSTILE_RUNS=1000 cargo test --test it hostile::mixed
 //!
-//! 200 attacks where the variable is not set. Each run is in a process of its own, since it looks at what the process holds.
+//! 200 attacks where the variable is not set. Each run is in a process of its own, since it looks at what the process holds. It also
+//! prints how late the well-behaved attempts began, with and without the hostile ones (`--nocapture`); times are not asserted.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bellcage::executor::{AttemptRequest, Executor};
 use bellcage::job::Outcome;
@@ -20,10 +22,17 @@ const WELL_BEHAVED: usize = 4;
 /// Set in the process in which a run is alone.
 const ALONE: &str = "BELLCAGE_HOSTILE_ALONE";
 
-/// What a mixed run found wrong, and how many well-behaved attempts there were.
+/// What a mixed run found wrong, and by how many microseconds each well-behaved attempt began late.
 struct Found {
     faults: Vec<String>,
-    well_behaved: usize,
+    late: Vec<u64>,
+}
+
+impl Found {
+    fn p99_ms(&mut self) -> f64 {
+        self.late.sort_unstable();
+        self.late[(self.late.len() - 1) * 99 / 100] as f64 / 1e3
+    }
 }
 
 /// `count` attacks: the whole corpus in random order, again and again.
@@ -39,20 +48,23 @@ fn shuffled(count: usize, chance: &mut Chance) -> Vec<&'static Attack> {
     order
 }
 
-async fn mix(executor: Arc<dyn Executor>, attacks: Vec<&'static Attack>) -> Found {
+/// Until the attacks are over, and `at_least` so long.
+async fn mix(executor: Arc<dyn Executor>, attacks: Vec<&'static Attack>, at_least: Duration) -> Found {
+    let began = Instant::now();
     let (queue, over) = (Arc::new(Mutex::new(attacks)), Arc::new(AtomicBool::new(false)));
     let attackers: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(attack(executor.clone(), queue.clone()))).collect();
     let probe = AttemptRequest { args: serde_json::json!(["count", "1000"]), ..cage::request(&cage::built_guest("probe")).await };
     let tiny = cage::request(&wat::tiny()).await;
     let behaved: Vec<_> = (0..WELL_BEHAVED).map(|n| tokio::spawn(behave(executor.clone(), [&probe, &tiny][n % 2].clone(), over.clone()))).collect();
-    let mut found = Found { faults: Vec::new(), well_behaved: 0 };
+    let mut found = Found { faults: Vec::new(), late: Vec::new() };
     for attacker in attackers {
         found.faults.extend(attacker.await.unwrap());
     }
+    tokio::time::sleep(at_least.saturating_sub(began.elapsed())).await;
     over.store(true, Ordering::Release);
     for other in behaved {
-        let (count, faults) = other.await.unwrap();
-        found.well_behaved += count;
+        let (late, faults) = other.await.unwrap();
+        found.late.extend(late);
         found.faults.extend(faults);
     }
     found
@@ -67,16 +79,16 @@ async fn attack(executor: Arc<dyn Executor>, queue: Arc<Mutex<Vec<&'static Attac
 }
 
 /// One attempt after the other, at least one.
-async fn behave(executor: Arc<dyn Executor>, request: AttemptRequest, over: Arc<AtomicBool>) -> (usize, Vec<String>) {
-    let (mut count, mut faults) = (0, Vec::new());
-    while count == 0 || !over.load(Ordering::Acquire) {
-        let report = executor.run(request.clone()).await;
+async fn behave(executor: Arc<dyn Executor>, request: AttemptRequest, over: Arc<AtomicBool>) -> (Vec<u64>, Vec<String>) {
+    let (mut late, mut faults) = (Vec::new(), Vec::new());
+    while late.is_empty() || !over.load(Ordering::Acquire) {
+        let report = executor.run(AttemptRequest { due_at: Some(jiff::Timestamp::now()), ..request.clone() }).await;
         if report.outcome != Outcome::Succeeded {
             faults.push(format!("a well-behaved attempt was {}: {:?}", report.outcome, report.error));
         }
-        count += 1;
+        late.push(report.receipt.queue_us);
     }
-    (count, faults)
+    (late, faults)
 }
 
 /// What these processes hold in memory, in bytes: pages that are theirs alone or shared.
@@ -96,13 +108,17 @@ fn runs() -> usize {
 async fn nobody_is_hurt(executor: Arc<dyn Executor>, pids: &[u32]) {
     let mut chance = Chance::of(5);
     // Until memory that is kept for the next attempt is there: several times the corpus, since it is kept by slot.
-    let warm = mix(executor.clone(), shuffled(3 * ATTACKS.len(), &mut chance)).await;
+    let warm = mix(executor.clone(), shuffled(3 * ATTACKS.len(), &mut chance), Duration::ZERO).await;
     assert_eq!(warm.faults, [""; 0]);
+    let mut alone = mix(executor.clone(), Vec::new(), Duration::from_secs(1)).await;
+    assert_eq!(alone.faults, [""; 0]);
     let before = resident(pids);
-    let Found { faults, well_behaved } = mix(executor, shuffled(runs(), &mut chance)).await;
+    let mut mixed = mix(executor, shuffled(runs(), &mut chance), Duration::ZERO).await;
     let after = resident(pids);
-    assert_eq!(faults, [""; 0]);
-    println!("{} attacks, {well_behaved} well-behaved attempts; resident {} KiB before, {} KiB after", runs(), before >> 10, after >> 10);
+    assert_eq!(mixed.faults, [""; 0]);
+    println!("{} attacks, {} well-behaved attempts; resident {} KiB before, {} KiB after", runs(), mixed.late.len(), before >> 10, after >> 10);
+    let (alone, mixed) = (alone.p99_ms(), mixed.p99_ms());
+    println!("well-behaved attempts began late by {alone:.2} ms alone, {mixed:.2} ms beside the attacks (p99), {:.2} times", mixed / alone);
     assert!(after <= before + before / 10, "{before} bytes were resident before the run, {after} after it");
 }
 
