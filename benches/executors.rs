@@ -71,6 +71,7 @@ async fn request() -> AttemptRequest {
         program: "tiny".to_owned(),
         env: Vec::new(),
         secrets: Vec::new(),
+        directories: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
         reach: Reach::default(),

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::executor::Confinement;
-use crate::job::{Limits, LimitsSpec, SecretText, TenantId, bytes, duration};
+use crate::job::{DirectoryName, Limits, LimitsSpec, SecretText, TenantId, bytes, duration};
 
 /// The commented defaults, as embedded.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -42,6 +42,8 @@ pub struct Config {
     pub key_value: KeyValue,
     pub compile: Compile,
     pub secrets: Secrets,
+    /// Of this machine, that jobs may be granted by name.
+    pub directories: BTreeMap<DirectoryName, Directory>,
     pub shutdown: Shutdown,
     pub log: Log,
     /// What is set for single tenants, by name.
@@ -101,6 +103,8 @@ pub struct Executor {
     pub processes: usize,
     pub confinement: Confinement,
     pub recycle_after: u64,
+    #[serde(with = "bytes")]
+    pub scratch_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +140,15 @@ pub struct Compile {
     pub artefact: u64,
     /// 0: one per core.
     pub at_once: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    pub path: PathBuf,
+    /// Whether jobs may write there.
+    #[serde(default)]
+    pub write: bool,
 }
 
 /// What secrets are sealed under.
@@ -444,8 +457,16 @@ impl Loaded {
 
     fn set(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
         let place = key.split_once('.').and_then(|(section, name)| self.values.get_mut(section)?.as_table_mut()?.get_mut(name));
-        let Some(place) = place else { return Err(unknown(key, origin)) };
-        *place = value.clone();
+        match (place, key.split_once('.')) {
+            (Some(place), _) => *place = value.clone(),
+            // Whoever lists a directory names it.
+            (None, Some(("directories", name))) => {
+                if let Some(listed) = self.values.get_mut("directories").and_then(Value::as_table_mut) {
+                    listed.insert(name.to_owned(), value.clone());
+                }
+            }
+            _ => return Err(unknown(key, origin)),
+        }
         match Config::deserialize(self.values.clone()) {
             Ok(config) => self.config = config,
             Err(error) => {
@@ -478,6 +499,7 @@ impl Config {
             "key_value.quota" => self.key_value.quota == 0,
             "key_value.quota_cap" => self.key_value.quota_cap == 0,
             "key_value.keys" => self.key_value.keys == 0,
+            "executor.scratch_max" => self.executor.scratch_max == 0,
             "compile.memory" => self.compile.memory == 0,
             "compile.cpu" => self.compile.cpu.is_zero(),
             "compile.wall" => self.compile.wall.is_zero(),
@@ -488,6 +510,9 @@ impl Config {
         };
         match key {
             _ if zero => Some("it must be more than zero".to_owned()),
+            _ if key.starts_with("directories.") && self.directories.values().any(|directory| !directory.path.is_absolute()) => {
+                Some("its path must be absolute".to_owned())
+            }
             "store.data" if self.store.data.as_os_str().is_empty() => Some("it must name a directory".to_owned()),
             "scheduler.batch_max" if self.scheduler.batch_max > 100_000 => Some("the most is 100000".to_owned()),
             "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
@@ -589,6 +614,7 @@ mod tests {
         let KeyValue { quota, quota_cap, keys } = config.key_value;
         assert_eq!((quota, quota_cap, keys), (options.kv_quota, options.kv_quota_cap, WorldConfig::default().kv_keys));
         assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
+        assert_eq!((config.executor.scratch_max, config.directories.len()), (options.scratch_max, options.directories.len()));
         assert_eq!(config.executor.slots, PoolConfig::default().slots);
         let workers = WorkersConfig::new(PathBuf::new());
         let Executor { slots, confinement, recycle_after, .. } = config.executor;
@@ -688,6 +714,16 @@ mod tests {
             loaded.set_variable(name.to_owned(), "tcp://10.0.0.1:80").unwrap();
         }
         assert_eq!(loaded.unknown_variables, ["BELLCAGE_PORT"]);
+    }
+
+    #[test]
+    fn directories_are_listed_by_names_of_ones_own() {
+        let listed = file("[directories.data]\npath = \"/srv/data\"\n[directories.out]\npath = \"/srv/out\"\nwrite = true").unwrap().config.directories;
+        let directory = |path: &str, write| Directory { path: path.into(), write };
+        assert_eq!(listed.into_values().collect::<Vec<_>>(), [directory("/srv/data", false), directory("/srv/out", true)]);
+        for bad in ["data = 1", "data = { path = \"srv\" }", "data = { path = \"/srv\", mode = 1 }", "\"/x\" = { path = \"/srv\" }"] {
+            assert!(matches!(file(&format!("[directories]\n{bad}")), Err(ConfigError::Value { .. })), "{bad}");
+        }
     }
 
     #[test]

@@ -108,6 +108,7 @@ fn request(guest: &Guest, component: Artefact) -> AttemptRequest {
         program: "guest".to_owned(),
         env: Vec::new(),
         secrets: Vec::new(),
+        directories: Vec::new(),
         reach: Reach::default(),
         stdin: if let Call::Main { stdin, .. } = &guest.call { stdin.clone() } else { Vec::new() },
         limits: Limits::default(),

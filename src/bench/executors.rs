@@ -198,6 +198,7 @@ pub(super) fn request(guest: &Guest) -> AttemptRequest {
         program: "tiny".to_owned(),
         env: Vec::new(),
         secrets: Vec::new(),
+        directories: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
         reach: Reach::default(),

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::job::{Coalesce, Grants, JobId, JobSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout};
+use crate::job::{Coalesce, DirectoryGrant, DirectoryName, Grants, JobId, JobSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout, bytes};
 use crate::trigger::{Salt, TriggerSpec, parse_duration};
 use crate::wire::{self, AddJob, AddedJob, Applied, BulkVerb, JobQuery, JobStatus, PauseJob, ResumeFrom, ResumeJob};
 
@@ -114,6 +114,9 @@ pub struct AddArgs {
     /// A secret, as the environment variable of its name: see bellcage secret
     #[arg(long = "secret", value_name = "NAME")]
     secrets: Vec<String>,
+    /// A directory: scratch, scratch=SIZE, or NAME or NAME:write of one that the server lists; @/PATH behind it says where it is
+    #[arg(long = "dir", value_name = "DIRECTORY")]
+    dirs: Vec<String>,
     /// A label, to find it by
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -261,6 +264,19 @@ fn add(args: &AddArgs, context: &Context) -> Result {
     Ok(Exit::OK)
 }
 
+/// `scratch`, `scratch=64MiB`, `data`, `data:write`, each with `@/path` behind it.
+fn directory(typed: &str) -> Result<DirectoryGrant> {
+    let (what, at) = typed.split_once('@').map_or((typed, None), |(what, at)| (what, Some(at.to_owned())));
+    if what == "scratch" || what.starts_with("scratch=") {
+        let bytes = what.strip_prefix("scratch=").map_or(Ok(DirectoryGrant::SCRATCH_BYTES), bytes::parse);
+        let bytes = bytes.map_err(|_| CliError::usage(format!("--dir {typed:?} has no size")).hint("for example --dir scratch=64MiB"))?;
+        return Ok(DirectoryGrant::Scratch { bytes, at: at.unwrap_or_else(|| "/scratch".to_owned()) });
+    }
+    let (name, write) = what.strip_suffix(":write").map_or((what, false), |name| (name, true));
+    let name: DirectoryName = name.parse()?;
+    Ok(DirectoryGrant::Listed { at: at.unwrap_or_else(|| format!("/{name}")), name, write })
+}
+
 fn spec(args: &AddArgs) -> Result<JobSpec> {
     let component: Reference = args.component.parse()?;
     if args.trigger.trigger.is_some() && args.trigger.timezone.is_some() {
@@ -300,7 +316,11 @@ fn spec(args: &AddArgs) -> Result<JobSpec> {
         priority: priority.unwrap_or(0),
         paused: args.paused,
         limits: args.limits.spec()?,
-        grants: Grants { secrets: args.secrets.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()?, ..args.grants.grants()? },
+        grants: Grants {
+            dirs: args.dirs.iter().map(|typed| directory(typed)).collect::<Result<_>>()?,
+            secrets: args.secrets.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()?,
+            ..args.grants.grants()?
+        },
         labels: pairs("--label", &args.labels)?,
         ..default
     })

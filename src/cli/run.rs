@@ -181,6 +181,7 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         program: request.program,
         env: request.grants.env.into_iter().collect(),
         secrets: Vec::new(),
+        directories: Vec::new(),
         stdin: request.stdin,
         limits: request.limits,
         reach,

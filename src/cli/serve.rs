@@ -21,7 +21,7 @@ use crate::config::{self, Config, ExecutorKind, FlagValue, LogFormat};
 use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig};
 use crate::job::TenantId;
 use crate::outside::World;
-use crate::scheduler::{ErrorKind, Options, Parts, Scheduler, SchedulerError, SecretsKey};
+use crate::scheduler::{ErrorKind, ListedDirectory, Options, Parts, Scheduler, SchedulerError, SecretsKey};
 use crate::server::{self, ServeError, ServerConfig, Serving};
 use crate::store::StoreError;
 use crate::store::{Sqlite, SqliteOptions, Store};
@@ -167,7 +167,7 @@ pub fn sqlite_version() -> &'static str {
 pub fn workers_config(config: &Config) -> Result<WorkersConfig> {
     let default = WorkersConfig::new(own_program()?);
     let or = |n: usize, default: usize| if n == 0 { default } else { n };
-    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after } = config.executor;
+    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after, scratch_max: _ } = config.executor;
     let (workers, alone_max) = (or(workers, default.workers), or(processes, default.alone_max));
     Ok(WorkersConfig { workers, slots, alone_max, confinement, recycle_after, engine: engine_settings(config), ..default })
 }
@@ -348,7 +348,13 @@ fn options(config: &Config) -> Options {
         keep_for: config.store.keep_for,
         keep_runs_per_job: config.store.keep_runs_per_job,
         secrets_key: None,
+        directories: config.directories.iter().map(|(name, directory)| (name.clone(), listed(directory))).collect(),
+        scratch_max: config.executor.scratch_max,
     }
+}
+
+fn listed(directory: &config::Directory) -> ListedDirectory {
+    ListedDirectory { path: directory.path.clone(), write: directory.write }
 }
 
 /// Names this server in receipts.

@@ -1,6 +1,7 @@
 //! What a guest is given: the data of its store.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,6 @@ use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
-use super::AttemptRequest;
 use super::determinism::{Clock, Seeded, Timeline};
 use super::host::entry::Types;
 use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
@@ -20,11 +20,12 @@ use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
 use super::outside::{Outwards, Way};
 use super::signal::{Signal, Stop};
+use super::{AttemptRequest, directory};
 use crate::job::{AttemptLog, Entry};
 
 pub(super) struct Guest {
     given: Given,
-    /// Without directories.
+    /// With the directories that were granted, and no other.
     filesystem: WasiFilesystemCtx,
     /// Made when the guest first asks for a clock, random bytes or a socket.
     wasi: Option<Box<WasiCtx>>,
@@ -45,7 +46,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, way: Option<Arc<dyn Way>>, deadline: Instant) -> Self {
+    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, way: Option<Arc<dyn Way>>, deadline: Instant) -> io::Result<Self> {
         let limits = &request.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
@@ -58,9 +59,9 @@ impl Guest {
             stdout: (request.entry == Entry::Main).then(|| Output::new(WholeSink::new(limits.result))),
             stderr: Output::new(EndsSink::new(limits.logs)),
         };
-        Self {
+        Ok(Self {
             given,
-            filesystem: WasiFilesystemCtx::default(),
+            filesystem: directory::preopened(&request.directories)?,
             wasi: None,
             table,
             limiter: Limiter::new(limits),
@@ -74,7 +75,7 @@ impl Guest {
             outwards: Outwards { reach: request.reach.clone(), way },
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],
-        }
+        })
     }
 
     /// Where every host call passes. The call past the limit is still made, since a getter cannot refuse it; the

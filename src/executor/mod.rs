@@ -22,6 +22,7 @@
 pub mod bare;
 mod confine;
 mod determinism;
+pub mod directory;
 mod ending;
 mod guest;
 mod host;
@@ -49,6 +50,7 @@ use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progres
 
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use determinism::Determinism;
+pub use directory::Directory;
 pub use outside::{Answer, Asker, Call, KeyValueCall, Outside, Raw, Reach, Refusal, Space};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main, examine_upload};
 pub use worker::pagemap_scan_is_offered;
@@ -82,6 +84,9 @@ pub struct AttemptRequest {
     /// Variables beside `env` whose values nobody else is shown.
     #[serde(default)]
     pub secrets: Vec<(String, SecretText)>,
+    /// With any, the attempt runs in a process of its own, whatever `isolation` says.
+    #[serde(default)]
+    pub directories: Vec<Directory>,
     pub stdin: Vec<u8>,
     pub limits: Limits,
     /// What it may reach outside of its sandbox.
@@ -101,6 +106,13 @@ pub struct AttemptRequest {
     pub deterministic: Option<Determinism>,
     /// When the run could have started, for the receipt's lateness; `None`: no lateness is reported.
     pub due_at: Option<Timestamp>,
+}
+
+impl AttemptRequest {
+    /// Whether it runs in a process of its own.
+    pub fn is_alone(&self) -> bool {
+        self.isolation == Isolation::ProcessPerRun || !self.directories.is_empty()
+    }
 }
 
 /// How an attempt ended and what it used.

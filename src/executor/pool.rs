@@ -23,7 +23,7 @@ use super::worker::{Job, Worker, WorkerConfig};
 use super::{AttemptReport, AttemptRequest, Determinism, Executor, confine, host};
 use crate::component::compile::{self, CompilerConfig, Lent};
 use crate::component::{ComponentError, EngineSettings, Inspection};
-use crate::job::{Digest, Isolation, Progress, RunId};
+use crate::job::{Digest, Progress, RunId};
 
 /// Every slot reserves some GiB of address space, and a process has 128 TiB.
 const SLOTS_MAX: usize = 8_000;
@@ -119,8 +119,8 @@ impl Pool {
 impl Executor for Pool {
     async fn run(&self, request: AttemptRequest) -> AttemptReport {
         let asked = Asked::of(&request);
-        if request.isolation == Isolation::ProcessPerRun {
-            let message = "a process for each run was asked for, and this executor runs attempts in its own process";
+        if request.is_alone() {
+            let message = "a process for each run, or a directory, was asked for, and this executor runs attempts in its own process";
             return unstarted(&asked, Ending::refused("isolation-not-offered", message));
         }
         if let Some(ending) = Determinism::refused(request.deterministic, &self.engine) {
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::component::Artefact;
     use crate::executor::Reach;
-    use crate::job::{Entry, Limits, Outcome};
+    use crate::job::{Entry, Isolation, Limits, Outcome};
 
     fn request(program: &str) -> AttemptRequest {
         AttemptRequest {
@@ -214,6 +214,7 @@ mod tests {
             program: program.to_owned(),
             env: Vec::new(),
             secrets: Vec::new(),
+            directories: Vec::new(),
             stdin: Vec::new(),
             limits: Limits::default(),
             reach: Reach::default(),

@@ -123,7 +123,10 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     let limits = &request.limits;
     let deadline = deadline(limits, began);
     let argv = if let Call::Main { argv, .. } = &call { &**argv } else { &[] };
-    let guest = Guest::new(request, argv, signal.clone(), way.cloned(), deadline);
+    let guest = match Guest::new(request, argv, signal.clone(), way.cloned(), deadline) {
+        Ok(guest) => guest,
+        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("its directories: {e}")))),
+    };
     let mut store = match new_store(loaded.pre.engine(), guest, limits, &call) {
         Ok(store) => store,
         Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bytes;
 
-use super::SecretName;
+use super::{DirectoryGrant, SecretName};
 
 /// Every kind of grant that a job can be given; a kind this version cannot enforce is not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Grants {
     /// A key-value namespace of the job's own: `true`, or with a quota of its own.
     #[serde(with = "kv", skip_serializing_if = "Option::is_none")]
     pub kv: Option<KvGrant>,
+    /// Directories. With any, each run has a process of its own. At most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<DirectoryGrant>,
 }
 
 /// A key-value namespace, kept until the job is removed.

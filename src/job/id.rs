@@ -92,6 +92,12 @@ name!(
     "calendar name"
 );
 
+name!(
+    /// The name under which an operator lists a directory.
+    DirectoryName,
+    "directory name"
+);
+
 impl Default for TenantId {
     fn default() -> Self {
         Self("default".into())

@@ -6,6 +6,7 @@
 
 mod after;
 pub mod bytes;
+mod directory;
 pub mod duration;
 mod grants;
 mod id;
@@ -20,8 +21,9 @@ mod spec;
 mod stdio;
 
 pub use after::{After, UpstreamEnd};
+pub use directory::{DirectoryError, DirectoryGrant};
 pub use grants::{GrantError, GrantKind, Grants, KvGrant};
-pub use id::{CalendarName, ComponentName, Digest, IdError, JobId, JobKey, RunId, RunKey, TenantId};
+pub use id::{CalendarName, ComponentName, Digest, DirectoryName, IdError, JobId, JobKey, RunId, RunKey, TenantId};
 pub use limits::{CapOwner, LimitCaps, LimitError, LimitName, Limits, LimitsSpec};
 pub use outcome::{Outcome, RunError};
 pub use policy::{Backoff, Coalesce, Isolation, Overlap, RateLimit, Retry, RetryAdvice};

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    After, CalendarName, Coalesce, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, RateLimit, Reference, Retry, Stdin, Stdout, duration,
+    After, CalendarName, Coalesce, DirectoryError, DirectoryGrant, Entry, Grants, IdError, Isolation, JobKey, LimitsSpec, Overlap, RateLimit, Reference, Retry,
+    Stdin, Stdout, duration,
 };
 use crate::trigger::{TriggerError, TriggerSpec};
 
@@ -99,6 +100,8 @@ pub enum SpecError {
     #[error("after names a job that cannot be: {0}")]
     AfterJob(#[from] IdError),
     #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
     Trigger(#[from] TriggerError),
 }
 
@@ -111,6 +114,8 @@ impl SpecError {
             Self::Zero { .. } => "leave it out for its default",
             Self::CommandArgs { .. } => "for example args = [\"--limit\", \"10\"]",
             Self::TwiceGranted { .. } => "keep one of them",
+            Self::Directory(DirectoryError::TwoScratch) => "one has room for all: { scratch = \"128MiB\" }",
+            Self::Directory(_) => "let each have a place of its own, such as { name = \"data\", at = \"/in\" }",
             Self::EnvName { .. } => "write it as NAME = \"value\"",
             Self::TooLarge { .. } => "let the guest read more from what it is granted",
             Self::AfterOutcome { .. } => return Some(format!("use {}", super::Outcome::ALL.map(super::Outcome::as_str).join(", "))),
@@ -217,7 +222,11 @@ impl JobSpec {
                 return Err(SpecError::TooLarge { what, size, cap: ARGS_BYTES });
             }
         }
-        let Grants { env, secrets, .. } = &self.grants;
+        let Grants { env, secrets, dirs, .. } = &self.grants;
+        if dirs.len() > DirectoryGrant::MAX {
+            return Err(SpecError::TooMany { field: "grants.dirs", asked: dirs.len() as u64, cap: DirectoryGrant::MAX as u64 });
+        }
+        DirectoryGrant::validate(dirs)?;
         if secrets.len() > Grants::SECRETS_MAX {
             return Err(SpecError::TooMany { field: "grants.secrets", asked: secrets.len() as u64, cap: Grants::SECRETS_MAX as u64 });
         }

@@ -189,6 +189,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
     let limits = spec.limits.resolve(&inner.options.limits, inner.options.caps_of(&job.key.tenant)).map_err(|e| refuse(e.into()))?;
     let component = inner.artefact(&run.job.tenant, &run.component).await.map_err(refuse)?;
     let secrets = inner.open_secrets(&run.job.tenant, &spec.grants.secrets).await.map_err(refuse)?;
+    let directories = inner.options.directories(&spec.grants.dirs).map_err(|e| refuse(e.into()))?;
     Ok(AttemptRequest {
         run: run.id,
         attempt: run.attempt,
@@ -199,6 +200,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
         program: run.component.name.to_string(),
         env: spec.grants.env.clone().into_iter().collect(),
         secrets,
+        directories,
         stdin: spec.stdin.as_ref().map(|stdin| stdin.0.clone()).unwrap_or_default(),
         limits,
         reach,

@@ -1,6 +1,6 @@
 //! What a caller of the scheduler can get wrong, with a stable code and what to do next.
 
-use super::BrokenJob;
+use super::{BrokenJob, DirectoryRefusal};
 use crate::component::{ArgError, ComponentError, EntryError};
 use crate::job::{ComponentName, GrantError, GrantKind, IdError, JobId, LimitError, ReferenceError, SecretName, SpecError, Version};
 use crate::store::StoreError;
@@ -37,6 +37,8 @@ pub enum SchedulerError {
     Reference(#[from] ReferenceError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryRefusal),
     #[error("component {:?} is not uploaded", .0.as_str())]
     ComponentNotUploaded(ComponentName),
     #[error("component {:?} has no version {}", .name.as_str(), version_text(.version))]
@@ -197,6 +199,7 @@ impl SchedulerError {
             },
             Self::Component(e) => e.code(),
             Self::Secret(e) => e.code(),
+            Self::Directory(e) => e.code(),
             Self::Trigger(e) => e.code,
             Self::Spec(_) => "bad-job",
             Self::Limit(_) | Self::Grant(_) => "bad-limit",
@@ -235,6 +238,7 @@ impl SchedulerError {
             Self::Store(StoreError::Cursor { .. }) => Some("leave the cursor out to begin at the first page".to_owned()),
             Self::Component(e) => e.hint(),
             Self::Secret(e) => e.hint(),
+            Self::Directory(e) => Some(e.hint()),
             Self::Trigger(e) => e.hint.clone(),
             Self::ComponentNotUploaded(name) => Some(format!("bellcage component push {name}.wasm")),
             Self::NoSuchVersion { name, .. } => Some(format!("see its versions: bellcage component show {name}")),

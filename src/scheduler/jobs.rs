@@ -173,6 +173,7 @@ impl Inner {
         spec.limits.resolve(&self.options.limits, self.options.caps_of(&key.tenant))?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;
+        self.options.directories(&spec.grants.dirs)?;
         let mut notes = trigger.notes(now);
         let next = trigger.next_after(now);
         for name in &spec.calendars {

@@ -7,6 +7,7 @@
 mod backfill;
 mod calendars;
 mod components;
+mod directories;
 mod driver;
 mod error;
 mod events;
@@ -32,11 +33,14 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
-use crate::job::{ComponentName, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version};
+use crate::job::{
+    ComponentName, DirectoryName, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version,
+};
 use crate::store::{Owner, Store};
 
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
 pub use backfill::{BackfillRequest, Backfilled, CancelledRuns};
+pub use directories::{DirectoryRefusal, ListedDirectory};
 pub use error::{ErrorKind, SchedulerError, SecretError};
 pub use events::{Event, EventKind, Events};
 pub use seal::SecretsKey;
@@ -83,6 +87,10 @@ pub struct Options {
     pub keep_runs_per_job: u64,
     /// What secrets are sealed under; without one there are none.
     pub secrets_key: Option<SecretsKey>,
+    /// Directories of this machine that jobs may be granted.
+    pub directories: BTreeMap<DirectoryName, ListedDirectory>,
+    /// Bytes of a scratch directory at most: they are in memory.
+    pub scratch_max: u64,
 }
 
 impl Default for Options {
@@ -114,6 +122,8 @@ impl Default for Options {
             keep_for: SignedDuration::from_hours(24 * 30),
             keep_runs_per_job: 10_000,
             secrets_key: None,
+            directories: BTreeMap::new(),
+            scratch_max: 256 << 20,
         }
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod component;
 mod determinism;
+mod directories;
 mod examples;
 mod fuzz;
 mod guests;

@@ -110,6 +110,27 @@ pub const CODES: &[Code] = &[
         "jobs that follow the component's name could not run the new version: their entry is gone, or their arguments do not fit",
         "change these jobs first, or push the version with --force: they are then refused as they fire",
     ),
+    code(
+        "no-such-directory",
+        "a job is to have a directory that the server does not list",
+        "let the operator list it: [directories.NAME] path = \"…\" in bellcage.toml",
+    ),
+    code(
+        "directory-read-only",
+        "a job is to write in a directory that is listed for reading only",
+        "leave write out, or let the operator list it with write = true",
+    ),
+    code("directory-missing", "a directory that the server lists could not be opened when the run began", "let the operator look after its path"),
+    code(
+        "scratch-too-large",
+        "a job's scratch directory is to be larger than executor.scratch_max",
+        "make it smaller, or let the operator raise executor.scratch_max",
+    ),
+    code(
+        "scratch-unavailable",
+        "the machine gives a process no namespaces of its own, or no file system in memory, so there can be no scratch directory",
+        "see bellcage doctor; containers often need a setting for user namespaces",
+    ),
     code("no-such-secret", "a secret that a job is to have does not exist", "store it with bellcage secret set NAME, or take it out of the job's grants"),
     code(
         "bad-secret",

@@ -16,12 +16,14 @@ mod spawn;
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
+pub(super) use landlock::Reachable;
 pub use landlock::abi as landlock_abi;
-pub(super) use spawn::{Spawn, Spawned, spawn};
+pub(super) use spawn::{Given, Spawn, Spawned, spawn};
 
 /// One thing that keeps a process in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,24 +119,26 @@ impl Worn {
     }
 }
 
-/// What comes before anything else in the process: it has one thread and has opened nothing.
-pub(super) fn at_start() -> io::Result<()> {
+/// What comes before anything else in the process: it has one thread and has opened nothing. It keeps the descriptors of so
+/// many directories, which it was started with.
+pub(super) fn at_start(given: usize) -> io::Result<Vec<OwnedFd>> {
     spawn::unblock_signals()?;
+    spawn::ignore_file_size_signal()?;
     // A Ctrl-C at its parent's terminal is not for it.
     rustix::process::setsid()?;
-    spawn::close_inherited()?;
+    let given = spawn::close_inherited_but(given)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
-    Ok(())
+    Ok(given)
 }
 
 /// Puts on what later threads inherit, and what would be in the way of warming up. The process still has one thread.
-/// `own_namespaces` says whether it was started in some.
-pub(super) fn before_threads(own_namespaces: Result<(), String>) -> Worn {
+/// `own_namespaces` says whether it was started in some; of all files, those in `reachable` alone can be opened.
+pub(super) fn before_threads(own_namespaces: Result<(), String>, reachable: &[Reachable<'_>]) -> Worn {
     let mut worn = Worn::default();
     worn.note(Layer::Privileges, privileges());
     worn.note(Layer::Namespaces, own_namespaces.map_err(io::Error::other));
-    worn.note(Layer::Landlock, landlock::deny_all());
+    worn.note(Layer::Landlock, landlock::deny_all_but(reachable));
     worn
 }
 
@@ -142,13 +146,13 @@ pub(super) fn before_threads(own_namespaces: Result<(), String>) -> Worn {
 /// system calls, for all threads at once.
 pub(super) fn after_warm_up(worn: &mut Worn, bounds: Bounds) {
     worn.note(Layer::Rlimits, rlimits(bounds));
-    worn.note(Layer::Seccomp, seccomp::allow_only_running());
+    worn.note(Layer::Seccomp, seccomp::allow_only_running(bounds.files));
 }
 
 /// All that a process gives up which compiles components, before it reads the first. It has one thread and never another.
 pub(super) fn compiler() -> Worn {
     let mut worn = Worn::default();
-    worn.note(Layer::Landlock, landlock::deny_all());
+    worn.note(Layer::Landlock, landlock::deny_all_but(&[]));
     worn.note(Layer::Seccomp, seccomp::allow_only_compiling());
     worn
 }
@@ -157,8 +161,10 @@ pub(super) fn compiler() -> Worn {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub descriptors: u64,
-    /// Of a file in memory: the image of a guest's initial memory.
+    /// Of one file: the image of a guest's initial memory, or one in a directory that was given.
     pub file_bytes: u64,
+    /// Whether it may use files at all: such as Landlock lets it reach.
+    pub files: bool,
 }
 
 fn privileges() -> io::Result<()> {

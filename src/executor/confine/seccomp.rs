@@ -106,21 +106,64 @@ const COMPILING: List = List {
     with: &[(libc::SYS_tgkill, 2, &[libc::SIGABRT as u32]), (libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32, libc::F_GETFD as u32])],
 };
 
+/// Where directories were given: what Landlock lets it reach of files. None of these makes a device, changes an owner or a mode,
+/// or runs a file.
+const FILES: List = List {
+    always: &[
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_newfstatat,
+        libc::SYS_statx,
+        libc::SYS_fstatfs,
+        libc::SYS_faccessat,
+        libc::SYS_faccessat2,
+        libc::SYS_getdents64,
+        libc::SYS_readlinkat,
+        libc::SYS_mkdirat,
+        libc::SYS_unlinkat,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_lseek,
+        libc::SYS_readv,
+        libc::SYS_writev,
+        libc::SYS_pread64,
+        libc::SYS_pwrite64,
+        libc::SYS_preadv,
+        libc::SYS_pwritev,
+        libc::SYS_preadv2,
+        libc::SYS_pwritev2,
+        libc::SYS_ftruncate,
+        libc::SYS_fallocate,
+        libc::SYS_fadvise64,
+        libc::SYS_fsync,
+        libc::SYS_fdatasync,
+        libc::SYS_utimensat,
+        libc::SYS_fchdir,
+        // Of threads that exist: a file is waited for on another.
+        libc::SYS_set_robust_list,
+    ],
+    // What a descriptor was opened for, and to copy one.
+    with: &[(libc::SYS_fcntl, 1, &[libc::F_GETFL as u32, libc::F_SETFL as u32, libc::F_DUPFD_CLOEXEC as u32])],
+};
+
 /// What `mmap` and `mprotect` may not give together: memory that can be written and run is what injected code needs.
 const WRITE_AND_EXECUTE: u32 = (libc::PROT_WRITE | libc::PROT_EXEC) as u32;
 
-pub(super) fn allow_only_running() -> io::Result<()> {
-    allow_only(&RUNNING)
+/// With `files`, also what Landlock lets it reach of them.
+pub(super) fn allow_only_running(files: bool) -> io::Result<()> {
+    allow_only(if files { &[&RUNNING, &FILES] } else { &[&RUNNING] })
 }
 
 pub(super) fn allow_only_compiling() -> io::Result<()> {
-    allow_only(&COMPILING)
+    allow_only(&[&COMPILING])
 }
 
 /// For all threads of this process, for good.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn allow_only(list: &List) -> io::Result<()> {
-    let program = program(list);
+fn allow_only(lists: &[&List]) -> io::Result<()> {
+    let program = program(lists);
     let program = libc::sock_fprog { len: u16::try_from(program.len()).map_err(io::Error::other)?, filter: program.as_ptr().cast_mut() };
     // SAFETY: `program` points to `len` steps that live through the call, which copies them and changes none.
     let done = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC, &raw const program) };
@@ -132,13 +175,13 @@ fn allow_only(list: &List) -> io::Result<()> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn allow_only(_list: &List) -> io::Result<()> {
+fn allow_only(_lists: &[&List]) -> io::Result<()> {
     Err(io::Error::other("bellcage has no list of system calls for this processor"))
 }
 
-fn program(list: &List) -> Vec<Step> {
+fn program(lists: &[&List]) -> Vec<Step> {
     let mut steps = vec![load(ARCHITECTURE), if_equal(THIS_ARCHITECTURE, 1, 0), give(KILL), load(NUMBER)];
-    for number in list.always {
+    for number in lists.iter().flat_map(|list| list.always) {
         steps.extend([if_equal(*number as u32, 0, 1), give(ALLOW)]);
     }
     // The protection is the third argument of both.
@@ -146,9 +189,15 @@ fn program(list: &List) -> Vec<Step> {
         let masked = step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, WRITE_AND_EXECUTE, 0, 0);
         steps.extend([if_equal(number as u32, 0, 5), load(argument(2)), masked, if_equal(WRITE_AND_EXECUTE, 0, 1), give(KILL), give(ALLOW)]);
     }
-    for (number, place, values) in list.with {
+    let with = || lists.iter().flat_map(|list| list.with);
+    for (n, (number, place, _)) in with().enumerate() {
+        // Once for each call and argument: what is in no list of it ends the process.
+        if with().take(n).any(|before| (before.0, before.1) == (*number, *place)) {
+            continue;
+        }
+        let values: Vec<_> = with().filter(|other| (other.0, other.1) == (*number, *place)).flat_map(|other| other.2).collect();
         steps.extend([if_equal(*number as u32, 0, 2 * values.len() as u8 + 2), load(argument(*place))]);
-        steps.extend(values.iter().flat_map(|value| [if_equal(*value, 0, 1), give(ALLOW)]));
+        steps.extend(values.into_iter().flat_map(|value| [if_equal(*value, 0, 1), give(ALLOW)]));
         steps.push(give(KILL));
     }
     steps.push(give(KILL));

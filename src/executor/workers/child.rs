@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use super::link::{self, Link};
 use super::message::{FromWorker, Haste, Number, Order, ToWorker, Told};
 use crate::component::{EngineSettings, engine_config};
 use crate::executor::confine::{self, Bounds, Confinement, Worn};
+use crate::executor::directory::{Directory, Source};
 use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
 use crate::executor::news::News;
@@ -46,6 +48,18 @@ pub(super) struct Brief {
     pub confinement: Confinement,
     /// Tests only: attempts whose program's name says so try to get out.
     pub escapes: bool,
+    /// Which the process was started with, for the one attempt it has.
+    #[serde(default)]
+    pub directories: Vec<GivenDirectory>,
+}
+
+/// What the worker does with a directory.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct GivenDirectory {
+    pub at: String,
+    pub write: bool,
+    /// Of a scratch directory.
+    pub scratch: Option<u64>,
 }
 
 /// Descriptors beside those of loaded components: standard streams, socket, runtime, page map.
@@ -55,6 +69,8 @@ const IMAGES: u64 = 8;
 /// How often the news of attempts is told at most, and bytes of checkpoints each time: what is left is told the next time.
 const NEWS_EVERY: Duration = Duration::from_millis(100);
 const NEWS_BYTES: usize = 1 << 20;
+/// As far as a process is concerned.
+const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// The worker's whole life.
 pub fn main() -> ExitCode {
@@ -72,9 +88,11 @@ pub fn main() -> ExitCode {
 }
 
 fn work(brief: &Brief) -> io::Result<()> {
-    confine::at_start()?;
+    let given = confine::at_start(brief.directories.len())?;
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    // What waits for a file does so on a thread of its own, which is there before the process is confined.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).thread_keep_alive(FOR_EVER).build()?;
     let link = {
         let _inside = runtime.enter();
         // Whoever is at the other end started this process.
@@ -83,17 +101,22 @@ fn work(brief: &Brief) -> io::Result<()> {
     let code = Code::new();
     let warm = warm_up(brief, &code);
     let own_namespaces = if std::process::id() == 1 { Ok(()) } else { Err("the kernel made none".to_owned()) };
-    let mut worn = confine::before_threads(own_namespaces);
+    let directories: Vec<_> = brief.directories.iter().zip(given).map(|(directory, fd)| directory.opened(fd)).collect();
+    let mut worn = confine::before_threads(own_namespaces, &directories.iter().filter_map(Directory::reachable).collect::<Vec<_>>());
+    if !directories.is_empty() {
+        runtime.block_on(runtime.spawn_blocking(|| {})).map_err(io::Error::other)?;
+    }
     let first = match warm {
         Ok((engine, linker)) => {
             let running = Arc::new(Running { engine, in_flight: AtomicUsize::new(0) });
             let ticker = Ticker::start(Arc::from([running.clone()]))?;
             ticker.wait_until_asleep();
             let descriptors = OWN_DESCRIPTORS + brief.loaded_max as u64 * IMAGES;
-            confine::after_warm_up(&mut worn, Bounds { descriptors, file_bytes: brief.engine.memory_max });
+            let scratch = brief.directories.iter().filter_map(|directory| directory.scratch).max().unwrap_or(0);
+            confine::after_warm_up(&mut worn, Bounds { descriptors, file_bytes: brief.engine.memory_max.max(scratch), files: !directories.is_empty() });
             let ready = verdict(worn, brief.confinement);
             match ready {
-                FromWorker::Ready { .. } => Ok((Worker::new(brief, code, linker, running, ticker), ready)),
+                FromWorker::Ready { .. } => Ok((Worker { directories, ..Worker::new(brief, code, linker, running, ticker) }, ready)),
                 unfit => Err(unfit),
             }
         }
@@ -105,6 +128,20 @@ fn work(brief: &Brief) -> io::Result<()> {
             Err(unfit) => last_word(link, &unfit).await,
         }
     })
+}
+
+impl GivenDirectory {
+    pub fn of(directory: &Directory) -> Self {
+        let scratch = match directory.source {
+            Source::Scratch { bytes } => Some(bytes),
+            Source::Listed { .. } | Source::Opened { .. } => None,
+        };
+        Self { at: directory.at.clone(), write: directory.write, scratch }
+    }
+
+    fn opened(&self, descriptor: OwnedFd) -> Directory {
+        Directory { at: self.at.clone(), write: self.write, source: Source::Opened { descriptor: Arc::new(descriptor), scratch: self.scratch.is_some() } }
+    }
 }
 
 fn warm_up(brief: &Brief, code: &Code) -> wasmtime::Result<(Engine, Linker<Guest>)> {
@@ -161,6 +198,7 @@ struct Worker {
     ended: Notify,
     /// An attempt has told something.
     news: Arc<Notify>,
+    directories: Vec<Directory>,
     #[cfg(debug_assertions)]
     escapes: bool,
 }
@@ -187,6 +225,7 @@ impl Worker {
             has_said,
             ended,
             news,
+            directories: Vec::new(),
             #[cfg(debug_assertions)]
             escapes: brief.escapes,
         }
@@ -261,7 +300,7 @@ impl Worker {
 
     fn run(self: &Arc<Self>, order: Order<'_>, components: &Components) -> io::Result<()> {
         let (attempt, component) = (order.attempt, order.component);
-        let request = order.into_request();
+        let request = AttemptRequest { directories: self.directories.clone(), ..order.into_request() };
         let loaded = match components.get(&component) {
             Some(Ok(loaded)) => loaded.clone(),
             Some(Err(unusable)) => {

@@ -20,6 +20,10 @@ pub(in crate::executor) fn now(what: &str) {
     let answer = unsafe {
         match what {
             "open" => libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY),
+            "open beside" => match libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY) {
+                -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EACCES) => return,
+                opened => opened,
+            },
             "socket" => libc::syscall(libc::SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0),
             "connect" => libc::syscall(libc::SYS_connect, 0, ptr::null::<libc::sockaddr>(), 0),
             "ptrace" => libc::syscall(libc::SYS_ptrace, libc::PTRACE_ATTACH, 1, 0, 0),

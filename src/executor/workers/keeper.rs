@@ -16,9 +16,10 @@ use super::message::{Haste, Number};
 use super::process::{Answer, Gone, Job, Process, StartError, answer};
 use super::{WorkersConfig, no_worker};
 use crate::executor::confine::Missing;
+use crate::executor::directory::{self, Source};
+use crate::executor::ending::Ending;
 use crate::executor::outside::Gate;
 use crate::executor::replies::Replies;
-use crate::job::Isolation;
 
 /// Handed over at once at most, before what the worker says is heard.
 const BATCH: usize = 128;
@@ -235,7 +236,7 @@ impl Keep {
             match command {
                 // What was not given to the process can be given to another.
                 Command::Run(job) if done.is_err() => hand_back(job),
-                Command::Run(job) if job.request.isolation == Isolation::ProcessPerRun => {
+                Command::Run(job) if job.request.is_alone() => {
                     let (config, gate, replies, cancels) = (self.config.clone(), self.gate.clone(), self.replies.clone(), self.cancels_apart());
                     tokio::spawn(alone(config, gate, replies, job, cancels));
                 }
@@ -301,10 +302,22 @@ async fn drain(mut process: Process, mut cancels: mpsc::UnboundedReceiver<Cancel
 
 /// One attempt in a process of its own.
 async fn alone(config: WorkersConfig, gate: Gate, replies: Arc<Replies<Answer>>, job: Job, cancels: mpsc::UnboundedReceiver<Cancel>) {
-    let mut process = match Process::start(&config, &gate, 1, replies).await {
-        Ok(process) => process,
+    let directories = job.request.directories.clone();
+    let opening = tokio::task::spawn_blocking(move || directory::open(&directories).map(|opened| (directories, opened)));
+    let (directories, opened) = match opening.await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(ending)) => return answer(job, ending),
         Err(error) => return answer(job, no_worker(&error.to_string())),
     };
+    let mut process = match Process::start_with(&config, &gate, 1, replies, &directories, &opened).await {
+        Ok(process) => process,
+        Err(StartError::Spawn(why)) if directories.iter().any(|directory| matches!(directory.source, Source::Scratch { .. })) => {
+            let message = format!("a scratch directory needs namespaces of its own and a file system in memory, and the process got none: {why}");
+            return answer(job, Ending::refused("scratch-unavailable", message));
+        }
+        Err(error) => return answer(job, no_worker(&error.to_string())),
+    };
+    drop(opened);
     match process.take(job) {
         Ok(()) => drain(process, cancels).await,
         Err(gone) => process.lose(gone).await,

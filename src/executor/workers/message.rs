@@ -198,7 +198,7 @@ impl<'a> Order<'a> {
     pub fn new(attempt: Number, component: u32, request: &'a AttemptRequest) -> Self {
         // In full, so that a new field has to be thought of here.
         let AttemptRequest { run, attempt: number, job, component: _, entry, args, program, env, secrets, stdin, limits, reach, .. } = request;
-        let AttemptRequest { isolation: _, scheduled_at, scheduled_local, checkpoint, deterministic, due_at: _, .. } = request;
+        let AttemptRequest { isolation: _, directories: _, scheduled_at, scheduled_local, checkpoint, deterministic, due_at: _, .. } = request;
         Self {
             attempt,
             component,
@@ -254,6 +254,7 @@ impl<'a> Order<'a> {
             program: program.into_owned(),
             env: env.into_owned(),
             secrets: secrets.into_owned(),
+            directories: Vec::new(),
             stdin: stdin.into_owned(),
             limits: limits.into_limits(),
             reach: reach.into_owned(),
@@ -385,6 +386,7 @@ mod tests {
             program: "guest".to_owned(),
             env: vec![("MODE".to_owned(), "prod".to_owned())],
             secrets: vec![("API_KEY".to_owned(), SecretText::new("hush".to_owned()))],
+            directories: Vec::new(),
             stdin: vec![0, 255, 10],
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
             reach: Reach { kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, quota: 1 << 20 }) },

@@ -35,7 +35,7 @@ use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Determinism, Executor};
 use crate::component::EngineSettings;
-use crate::job::{Digest, Isolation, Outcome, Progress, RunError, RunId};
+use crate::job::{Digest, Outcome, Progress, RunError, RunId};
 
 pub use child::{SUBCOMMAND, main as worker_main};
 use keeper::{Cancel, Command, Keeper};
@@ -241,9 +241,9 @@ impl Executor for Workers {
         let signal = running.signal();
         let cancelled = || unstarted(&asked, Ending::cancelled(signal));
         let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
-        let _alone = match request.isolation {
-            Isolation::Shared => None,
-            Isolation::ProcessPerRun => match signal.or_stopped(self.alone.acquire()).await {
+        let _alone = match request.is_alone() {
+            false => None,
+            true => match signal.or_stopped(self.alone.acquire()).await {
                 Some(Ok(permit)) => Some(permit),
                 _ => return cancelled(),
             },

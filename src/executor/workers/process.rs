@@ -21,12 +21,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::WorkersConfig;
-use super::child::{Brief, SUBCOMMAND};
+use super::child::{Brief, GivenDirectory, SUBCOMMAND};
 use super::keeper::Cancel;
 use super::link::{self, Link};
 use super::message::{FromWorker, Number, Order, ToWorker, Told};
 use crate::component::Artefact;
-use crate::executor::confine::{Layer, Missing, Spawn, Spawned, spawn};
+use crate::executor::confine::{Given, Layer, Missing, Spawn, Spawned, spawn};
+use crate::executor::directory::{Directory, Source};
 use crate::executor::ending::Ending;
 use crate::executor::host::shown;
 use crate::executor::outside::{self, Asker, Call, Gate, Refusal};
@@ -169,15 +170,33 @@ impl AsRawFd for Child {
 impl Process {
     /// A worker that is ready. `slots` are the attempts it may have at once.
     pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize, replies: Arc<Replies<Answer>>) -> Result<Self, StartError> {
+        Self::start_with(config, gate, slots, replies, &[], &[]).await
+    }
+
+    /// One that has `directories`, of which those that exist were opened, each in its place.
+    pub async fn start_with(
+        config: &WorkersConfig,
+        gate: &Gate,
+        slots: usize,
+        replies: Arc<Replies<Answer>>,
+        directories: &[Directory],
+        opened: &[Option<OwnedFd>],
+    ) -> Result<Self, StartError> {
         let failed = |e: io::Error| StartError::Spawn(e.to_string());
         let (ours, theirs) = link::pair().map_err(failed)?;
         let (words, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null").map_err(failed)?;
         let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|e| failed(e.into()));
         let program = text(std::os::unix::ffi::OsStrExt::as_bytes(config.program.as_os_str()).to_vec())?;
-        let brief = serde_json::to_vec(&brief(config, slots)).map_err(|e| failed(e.into()))?;
+        let brief = serde_json::to_vec(&brief(config, slots, directories)).map_err(|e| failed(e.into()))?;
         let args = vec![program.clone(), text(SUBCOMMAND.into())?, text(brief)?];
-        let child = spawn(&Spawn { program, args, stdin: theirs.as_fd(), stdout: null.as_fd(), stderr: stderr.as_fd() }).map_err(failed)?;
+        let given = directories.iter().zip(opened).filter_map(|(directory, opened)| match (&directory.source, opened) {
+            (Source::Scratch { bytes }, _) => Some(Given::Scratch(*bytes)),
+            (_, Some(fd)) => Some(Given::Open(fd.as_fd())),
+            (_, None) => None,
+        });
+        let given = given.collect();
+        let child = spawn(&Spawn { program, args, stdin: theirs.as_fd(), stdout: null.as_fd(), stderr: stderr.as_fd(), given }).map_err(failed)?;
         drop((theirs, stderr));
         // SAFETY: a `Child` owns its descriptor, which is never exchanged for another.
         let exit = unsafe { AsyncFd::register(Child(child)) }.map_err(|e| failed(e.into()))?;
@@ -564,7 +583,7 @@ fn open(artefact: &Artefact) -> Result<OwnedFd, Ending> {
     artefact.open().map(|(file, _)| file.into()).map_err(|e| Ending::refused(e.code(), e.to_string()))
 }
 
-fn brief(config: &WorkersConfig, slots: usize) -> Brief {
+fn brief(config: &WorkersConfig, slots: usize, directories: &[Directory]) -> Brief {
     Brief {
         engine: config.engine.clone(),
         slots: u32::try_from(slots).unwrap_or(u32::MAX),
@@ -574,6 +593,7 @@ fn brief(config: &WorkersConfig, slots: usize) -> Brief {
         escapes: config.escapes,
         #[cfg(not(debug_assertions))]
         escapes: false,
+        directories: directories.iter().map(GivenDirectory::of).collect(),
     }
 }
 

@@ -4,6 +4,7 @@ mod accounts;
 mod bad_input;
 mod crash;
 mod dev;
+mod directories;
 mod doctor;
 mod flow;
 mod follow;

@@ -74,6 +74,7 @@ pub async fn request(component: &[u8]) -> AttemptRequest {
         program: "guest".to_owned(),
         env: Vec::new(),
         secrets: Vec::new(),
+        directories: Vec::new(),
         stdin: Vec::new(),
         limits: Limits::default(),
         reach: Reach::default(),
