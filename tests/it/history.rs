@@ -1,7 +1,7 @@
 //! Random histories of the whole scheduler against an independent simple model.
 //!
-//! Jobs are added, edited, paused, resumed (one by one and by label), triggered, backfilled and removed; the clock jumps both ways; runs are slow, fail, are
-//! cancelled; the server is killed between any two steps, and a server that was taken for dead comes back with outcomes
+//! Jobs are added, edited, paused, resumed (one by one and by label), triggered, backfilled and removed; the clock jumps
+//! both ways; runs are slow, fail, are cancelled; the server is killed between any two steps, and a server that was taken for dead comes back with outcomes
 //! of its own. After every step:
 //!
 //! * no firing is lost or doubled: what the model enumerates, one instant after the other, is what the store accounts for;

@@ -230,6 +230,42 @@ fn a_data_directory_that_others_can_write_into_is_refused() {
 }
 
 #[test]
+fn a_token_that_others_can_read_is_refused() {
+    let place = Place::default();
+    let data = place.path(".bellcage");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+    place.write(".bellcage/token", "0123456789abcdef0123");
+    std::fs::set_permissions(data.join("token"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    place.bellcage(&["serve", "--listen", "127.0.0.1:0"]).refused(
+        1,
+        ".bellcage/token: other users of this machine can read the server's token",
+        "make it yours alone: chmod 600 .bellcage/token",
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_exits_3_and_names_its_code() {
+    let place = Place::default();
+    let ran = place.bellcage(&["run", "nothing.wasm"]);
+    ran.refused(3, "nothing.wasm: no such file or directory", "name a component's file, or one of the demos");
+    assert!(ran.stderr.starts_with("error[file]: "), "{ran:?}");
+}
+
+#[test]
+fn a_backfill_without_an_end_is_up_to_now_and_says_why_it_found_nothing() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "nightly", "--component", "hello", "--cron", "0 3 1 * *"]).ok();
+    let found = place.json(&["backfill", "nightly", "--from", "2026-01-01", "--dry-run"]);
+    assert!(found["named"].as_u64().is_some_and(|n| n >= 1) && found["made"] == found["named"], "{found}");
+    place.bellcage(&["job", "add", "byhand", "--component", "hello", "--manual"]).ok();
+    let none = place.bellcage(&["backfill", "byhand", "--from", "2026-01-01"]);
+    assert!(none.code == 0 && none.stderr.contains("note: the trigger of byhand names no instant in that period"), "{none:?}");
+}
+
+#[test]
 fn a_wrong_token_exits_5() {
     let place = Place::default();
     let _server = place.serve(&[]);
