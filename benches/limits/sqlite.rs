@@ -48,7 +48,7 @@ impl Bare {
             self.recorded += 1;
             let (job, at) = (self.recorded % self.jobs, 1_800_000_000_000_000 + self.recorded);
             // As unique as a random one, and nearly in order, as those of the real store are.
-            let id = (u128::from(at.unsigned_abs()) << 64 | 0x9E37_79B9 * u128::from(self.recorded.unsigned_abs())).to_be_bytes();
+            let id = ((u128::from(at.unsigned_abs()) << 64) | (0x9E37_79B9 * u128::from(self.recorded.unsigned_abs()))).to_be_bytes();
             let run = "INSERT INTO run (id, job, scheduled_at, component, state, started_at, ended_at, outcome) VALUES (?, ?, ?, 'tiny:main', 3, ?, ?, 0)";
             transaction.prepare_cached(run)?.execute(params![id, job, at, at, at])?;
             let attempt = "INSERT INTO attempt VALUES (?, 1, ?, ?, 0, ?, 37, 10000000000, 65536, 134217728, 12, 14, 900, 3, ?, ?, 'node')";
