@@ -40,6 +40,7 @@ pub struct Config {
     /// The most that a job may ask for.
     pub limit_caps: Limits,
     pub key_value: KeyValue,
+    pub http: Http,
     pub compile: Compile,
     pub secrets: Secrets,
     /// Of this machine, that jobs may be granted by name.
@@ -125,6 +126,17 @@ pub struct KeyValue {
     #[serde(with = "bytes")]
     pub quota_cap: u64,
     pub keys: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    #[serde(with = "bytes")]
+    pub body: u64,
+    pub per_attempt: u32,
+    pub at_once: usize,
+    /// Whether a grant may name addresses that are not on the public internet.
+    pub private: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -500,6 +512,9 @@ impl Config {
             "key_value.quota_cap" => self.key_value.quota_cap == 0,
             "key_value.keys" => self.key_value.keys == 0,
             "executor.scratch_max" => self.executor.scratch_max == 0,
+            "http.body" => self.http.body == 0,
+            "http.per_attempt" => self.http.per_attempt == 0,
+            "http.at_once" => self.http.at_once == 0,
             "compile.memory" => self.compile.memory == 0,
             "compile.cpu" => self.compile.cpu.is_zero(),
             "compile.wall" => self.compile.wall.is_zero(),
@@ -518,6 +533,9 @@ impl Config {
             "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
             "executor.processes" if self.executor.processes > 10_000 => Some("the most is 10000".to_owned()),
             "executor.slots" if self.executor.slots > 100_000 => Some("the most is 100000".to_owned()),
+            "http.body" if self.http.body > 1 << 30 => Some("the most is 1GiB".to_owned()),
+            "http.per_attempt" if self.http.per_attempt > 1_000 => Some("the most is 1000".to_owned()),
+            "http.at_once" if self.http.at_once > 10_000 => Some("the most is 10000".to_owned()),
             "compile.at_once" if self.compile.at_once > 1_024 => Some("the most is 1024".to_owned()),
             _ => None,
         }
@@ -613,6 +631,8 @@ mod tests {
         assert_eq!(config.scheduler, Scheduler { lease: options.lease, batch_max: options.batch_max, every_min: options.every_min });
         let KeyValue { quota, quota_cap, keys } = config.key_value;
         assert_eq!((quota, quota_cap, keys), (options.kv_quota, options.kv_quota_cap, WorldConfig::default().kv_keys));
+        let (Http { body, per_attempt, at_once, private }, world) = (config.http, WorldConfig::default());
+        assert_eq!((body, per_attempt, at_once, private), (options.http_body, options.http_per_attempt, world.http_at_once, world.http_private));
         assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
         assert_eq!((config.executor.scratch_max, config.directories.len()), (options.scratch_max, options.directories.len()));
         assert_eq!(config.executor.slots, PoolConfig::default().slots);

@@ -2,14 +2,15 @@
 
 use clap::Args;
 
-use crate::job::{Grants, KvGrant, bytes};
+use crate::job::{Grants, KvGrant, OriginError, bytes};
 
 use super::error::{CliError, Result};
 use super::limits::pairs;
 
 #[derive(Args, Default)]
 pub struct GrantFlags {
-    /// What the guest may reach: kv (a key-value namespace of the job's own), kv=SIZE (with this quota)
+    /// What the guest may reach: kv (a key-value namespace of the job's own), kv=SIZE (with this quota),
+    /// http=ORIGIN (requests to https://api.example.com, https://*.example.com)
     #[arg(long, value_name = "GRANT")]
     grant: Vec<String>,
     /// An environment variable; the guest sees no other
@@ -24,9 +25,16 @@ impl GrantFlags {
             match typed.split_once('=') {
                 None if typed == "kv" => grants.kv = Some(KvGrant::default()),
                 Some(("kv", size)) => grants.kv = Some(KvGrant { quota: Some(bytes::parse(size).map_err(|e| CliError::usage(format!("--grant kv: {e}")))?) }),
-                _ => return Err(CliError::usage(format!("--grant {typed:?} is no grant")).hint("use kv, or kv=SIZE")),
+                Some(("http", origin)) => grants.http.push(origin.parse()?),
+                _ => return Err(CliError::usage(format!("--grant {typed:?} is no grant")).hint("use kv, kv=SIZE, or http=ORIGIN")),
             }
         }
         Ok(grants)
+    }
+}
+
+impl From<OriginError> for CliError {
+    fn from(e: OriginError) -> Self {
+        Self::usage(format!("--grant http: {e}")).hint("write it as https://api.example.com, http://127.0.0.1:8080 or https://*.example.com")
     }
 }

@@ -340,6 +340,8 @@ fn options(config: &Config) -> Options {
         limit_caps: config.limit_caps.clone(),
         kv_quota: config.key_value.quota,
         kv_quota_cap: config.key_value.quota_cap,
+        http_body: config.http.body,
+        http_per_attempt: config.http.per_attempt,
         tenant_caps: config.tenant.iter().map(|(tenant, of)| (tenant.clone(), of.limits.clone())).collect(),
         lease: config.scheduler.lease,
         batch_max: config.scheduler.batch_max,

@@ -12,9 +12,11 @@ use wasmtime_wasi::clocks::WasiClocksCtxView;
 use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
+use wasmtime_wasi_http::WasiHttpCtxView;
 
 use super::determinism::{Clock, Seeded, Timeline};
 use super::host::entry::Types;
+use super::host::http::Http;
 use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
@@ -41,6 +43,8 @@ pub(super) struct Guest {
     checkpoint: Option<Vec<u8>>,
     checkpoint_max: u64,
     outwards: Outwards,
+    /// Made when it is first used.
+    http: Option<Box<Http>>,
     host_calls_left: u64,
     host_calls: [u64; NAMES.len()],
 }
@@ -73,6 +77,7 @@ impl Guest {
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
             outwards: Outwards { reach: request.reach.clone(), way },
+            http: None,
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],
         })
@@ -160,6 +165,12 @@ impl Guest {
 
     pub fn key_value(&mut self) -> KeyValue<'_> {
         KeyValue { outwards: &self.outwards, table: &mut self.table }
+    }
+
+    pub fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Self { http, outwards, given, table, .. } = self;
+        let Http { ctx, hooks } = &mut **http.get_or_insert_with(|| Box::new(Http::new(outwards, &given.stderr)));
+        WasiHttpCtxView { hooks, table, ctx }
     }
 
     pub fn random_capped(&mut self) -> Random<'_> {

@@ -51,7 +51,7 @@ use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progres
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use determinism::Determinism;
 pub use directory::Directory;
-pub use outside::{Answer, Asker, Call, KeyValueCall, Outside, Raw, Reach, Refusal, Space};
+pub use outside::{Answer, Asker, Call, HttpRefusal, HttpRequest, HttpResponse, KeyValueCall, Network, Outside, Raw, Reach, Refusal, Space};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main, examine_upload};
 pub use worker::pagemap_scan_is_offered;
 pub use workers::{StartError, Workers, WorkersConfig, WorkersError};

@@ -12,7 +12,8 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -20,12 +21,24 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::AttemptRequest;
-use crate::job::{JobKey, RunId};
+use crate::component::as_shown;
+use crate::job::{JobKey, Origin, RunId, Target};
 
 /// What an attempt may reach outside of its sandbox. Nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     pub kv: Option<Space>,
+    pub http: Option<Network>,
+}
+
+/// Where requests may go, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub origins: Vec<Origin>,
+    /// Bytes of a request's body, and of a response's.
+    pub body_max: u64,
+    /// Requests under way at once, and responses that the guest holds.
+    pub at_once: u32,
 }
 
 /// A job's key-value namespace.
@@ -46,11 +59,14 @@ pub struct Asker {
     pub reach: Reach,
     /// The attempt is ended then, if not before.
     pub deadline: Instant,
+    /// The log was told that something was denied to this attempt.
+    told: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     KeyValue(KeyValueCall),
+    Http(Box<HttpRequest>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,9 +99,44 @@ pub enum Answer {
     /// To `Set` and `Delete`.
     Done,
     /// To `List`.
-    Keys { keys: Vec<String>, next: Option<u64> },
+    Keys {
+        keys: Vec<String>,
+        next: Option<u64>,
+    },
     /// To `Add`.
     Number(u64),
+    Response(Box<HttpResponse>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Host and port.
+    pub authority: String,
+    /// With the query.
+    pub path: String,
+    pub headers: Vec<(String, Raw)>,
+    pub body: Raw,
+    /// Bounds in time besides the attempt's own, as the guest set them.
+    pub connect: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub between_bytes: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpResponse {
+    pub status: u16,
+    pub headers: Vec<(String, Raw)>,
+    pub body: Raw,
+}
+
+impl HttpRequest {
+    /// `None` where no request can go there.
+    pub fn target(&self) -> Option<Target> {
+        Target::parse(&self.scheme, &self.authority)
+    }
 }
 
 /// Bytes, which travel in one piece.
@@ -143,6 +194,50 @@ pub enum Refusal {
     /// No fault of the guest's.
     #[error("{0}")]
     Failed(String),
+    #[error(transparent)]
+    Http(#[from] HttpRefusal),
+}
+
+/// Why a request has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum HttpRefusal {
+    #[error("the job was not granted requests to {target}")]
+    NotGranted { target: String },
+    #[error("{target} is at {address}, which is not on the public internet, and no grant names that address")]
+    Address { target: String, address: String },
+    #[error("too many requests at once")]
+    TooMany,
+    #[error("the request's body is above {max} bytes, the most that is sent")]
+    RequestBody { max: u64 },
+    #[error("the response's body is above {max} bytes, the most that is taken")]
+    ResponseBody { max: u64 },
+    #[error("the request has more or larger headers than are sent")]
+    RequestHeaders,
+    #[error("the response has more or larger headers than are taken")]
+    ResponseHeaders,
+    #[error("requests with the method {method} are not made")]
+    Method { method: String },
+    #[error("there is no such host")]
+    NoSuchHost,
+    #[error("the connection was refused")]
+    Refused,
+    #[error("no connection was made in time")]
+    ConnectTimeout,
+    #[error("no response came in time")]
+    ResponseTimeout,
+    #[error("the connection ended before the response did")]
+    Incomplete,
+    #[error("TLS failed: {why}")]
+    Tls { why: String },
+    #[error("the exchange failed: {why}")]
+    Protocol { why: String },
+}
+
+impl HttpRefusal {
+    /// Whether it was the job's grant that forbade it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::NotGranted { .. } | Self::Address { .. })
+    }
 }
 
 /// Answers what guests ask of the world outside. The grant was checked; its bounds (a quota) are to be kept here.
@@ -162,37 +257,60 @@ impl Outside for Nothing {
     }
 }
 
+impl Refusal {
+    fn is_denied(&self) -> bool {
+        match self {
+            Self::NotGranted => true,
+            Self::Http(refusal) => refusal.is_denied(),
+            Self::Bound(_) | Self::Failed(_) => false,
+        }
+    }
+}
+
 impl Reach {
     pub fn is_empty(&self) -> bool {
-        self.kv.is_none()
+        self.kv.is_none() && self.http.is_none()
     }
 
     /// Whether it may be asked at all.
     pub(super) fn check(&self, call: &Call) -> Result<(), Refusal> {
-        let granted = match call {
-            Call::KeyValue(_) => self.kv.is_some(),
-        };
-        if granted { Ok(()) } else { Err(Refusal::NotGranted) }
+        match call {
+            Call::KeyValue(_) if self.kv.is_some() => Ok(()),
+            Call::KeyValue(_) => Err(Refusal::NotGranted),
+            Call::Http(request) => {
+                let target = request.target();
+                let origins = self.http.iter().flat_map(|network| &network.origins);
+                match target {
+                    Some(target) if origins.clone().any(|origin| origin.allows(&target)) => Ok(()),
+                    Some(target) => Err(HttpRefusal::NotGranted { target: target.to_string() }.into()),
+                    None => Err(HttpRefusal::NotGranted { target: as_shown(&format!("{}://{}", request.scheme, request.authority), TARGET_SHOWN_MAX) }.into()),
+                }
+            }
+        }
     }
 
     /// Questions that an attempt may have under way at once: a guest waits for the answer of each.
     pub(super) fn at_once(&self) -> usize {
-        usize::from(self.kv.is_some())
+        usize::from(self.kv.is_some()) + self.http.as_ref().map_or(0, |network| network.at_once as usize)
     }
 
     /// Bytes of the largest question that a guest may ask.
     pub(super) fn question_max(&self) -> u64 {
-        self.kv.as_ref().map_or(0, |space| space.quota.saturating_add(QUESTION_EXTRA))
+        let value = self.kv.as_ref().map_or(0, |space| space.quota);
+        let body = self.http.as_ref().map_or(0, |network| network.body_max);
+        value.max(body).saturating_add(QUESTION_EXTRA)
     }
 }
 
-/// Of a question besides its value.
-const QUESTION_EXTRA: u64 = 64 << 10;
+/// Of a question besides its value or body: headers above all.
+const QUESTION_EXTRA: u64 = 512 << 10;
+/// Characters of a target that cannot be one.
+const TARGET_SHOWN_MAX: usize = 300;
 
 impl Asker {
     pub(super) fn new(request: &AttemptRequest, deadline: Instant) -> Self {
         let AttemptRequest { run, attempt, job, reach, .. } = request;
-        Self { run: *run, attempt: *attempt, job: job.clone(), reach: reach.clone(), deadline }
+        Self { run: *run, attempt: *attempt, job: job.clone(), reach: reach.clone(), deadline, told: Arc::default() }
     }
 }
 
@@ -206,12 +324,20 @@ impl Gate {
     }
 
     pub async fn ask(&self, asker: &Asker, call: Call) -> Result<Answer, Refusal> {
-        asker.reach.check(&call)?;
-        let answered = AssertUnwindSafe(self.0.ask(asker, call)).catch_unwind().await;
-        answered.unwrap_or_else(|_| {
-            tracing::error!(run = %asker.run, "what answers a guest's questions panicked");
-            Err(Refusal::Failed("a fault in bellcage itself".to_owned()))
-        })
+        let answered = match asker.reach.check(&call) {
+            Ok(()) => AssertUnwindSafe(self.0.ask(asker, call)).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!(run = %asker.run, "what answers a guest's questions panicked");
+                Err(Refusal::Failed("a fault in bellcage itself".to_owned()))
+            }),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &answered
+            && refusal.is_denied()
+            && !asker.told.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(job = asker.job, run = %asker.run, "a guest asked for what it may not: {refusal}");
+        }
+        answered
     }
 }
 
@@ -248,5 +374,66 @@ impl Outwards {
             Some(way) => way.ask(call).await,
             None => Err(Refusal::NotGranted),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers whatever it is asked.
+    struct Willing;
+
+    #[async_trait]
+    impl Outside for Willing {
+        async fn ask(&self, _: &Asker, _: Call) -> Result<Answer, Refusal> {
+            Ok(Answer::Done)
+        }
+    }
+
+    async fn ask(reach: Reach, call: Call) -> Result<Answer, Refusal> {
+        let asker = Asker { run: RunId(uuid::Uuid::now_v7()), attempt: 1, job: "guest".to_owned(), reach, deadline: Instant::now(), told: Arc::default() };
+        Gate::new(Arc::new(Willing)).ask(&asker, call).await
+    }
+
+    fn request(url: &str) -> Call {
+        let (scheme, authority) = url.split_once("://").unwrap();
+        let (scheme, authority) = (scheme.to_owned(), authority.to_owned());
+        Call::Http(Box::new(HttpRequest {
+            method: "GET".to_owned(),
+            scheme,
+            authority,
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            body: Raw::default(),
+            connect: None,
+            first_byte: None,
+            between_bytes: None,
+        }))
+    }
+
+    #[tokio::test]
+    async fn the_gate_checks_the_grant_whoever_says_that_it_was_checked() {
+        let network = Network { origins: vec!["https://api.example.com".parse().unwrap()], body_max: 1, at_once: 1 };
+        let reach = Reach { http: Some(network), ..Reach::default() };
+        assert_eq!(ask(reach.clone(), request("https://api.example.com")).await, Ok(Answer::Done));
+        for other in ["https://example.com", "http://api.example.com", "https://api.example.com:8443", "https://me@api.example.com", "gopher://api.example.com"]
+        {
+            let refusal = HttpRefusal::NotGranted { target: other.to_owned() };
+            assert_eq!(ask(reach.clone(), request(other)).await, Err(refusal.into()), "{other}");
+        }
+        let get = Call::KeyValue(KeyValueCall::Get { key: "k".to_owned() });
+        assert_eq!(ask(reach, get).await, Err(Refusal::NotGranted));
+    }
+
+    #[test]
+    fn bytes_travel_in_compact_form_and_in_json() {
+        let call = Call::KeyValue(KeyValueCall::Set { key: "k".to_owned(), value: Raw(vec![0, 255]) });
+        assert_eq!(postcard_form(&call), call);
+        assert_eq!(serde_json::from_str::<Call>(&serde_json::to_string(&call).unwrap()).unwrap(), call);
+    }
+
+    fn postcard_form(call: &Call) -> Call {
+        postcard::from_bytes(&postcard::to_stdvec(call).unwrap()).unwrap()
     }
 }

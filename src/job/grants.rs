@@ -7,9 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bytes;
-
-use super::{DirectoryGrant, SecretName};
+use super::{DirectoryGrant, Origin, SecretName, bytes};
 
 /// Every kind of grant that a job can be given; a kind this version cannot enforce is not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +22,9 @@ pub struct Grants {
     /// A key-value namespace of the job's own: `true`, or with a quota of its own.
     #[serde(with = "kv", skip_serializing_if = "Option::is_none")]
     pub kv: Option<KvGrant>,
+    /// Where it may send HTTP requests. At most 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<Origin>,
     /// Directories. With any, each run has a process of its own. At most 10.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<DirectoryGrant>,
@@ -82,6 +83,8 @@ impl fmt::Display for GrantKind {
 }
 
 impl Grants {
+    /// Origins that one job may be granted.
+    pub const ORIGINS_MAX: usize = 100;
     /// Secrets that one job may be granted.
     pub const SECRETS_MAX: usize = 100;
 

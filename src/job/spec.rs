@@ -227,6 +227,10 @@ impl JobSpec {
             return Err(SpecError::TooMany { field: "grants.dirs", asked: dirs.len() as u64, cap: DirectoryGrant::MAX as u64 });
         }
         DirectoryGrant::validate(dirs)?;
+        let origins = self.grants.http.len();
+        if origins > Grants::ORIGINS_MAX {
+            return Err(SpecError::TooMany { field: "grants.http", asked: origins as u64, cap: Grants::ORIGINS_MAX as u64 });
+        }
         if secrets.len() > Grants::SECRETS_MAX {
             return Err(SpecError::TooMany { field: "grants.secrets", asked: secrets.len() as u64, cap: Grants::SECRETS_MAX as u64 });
         }

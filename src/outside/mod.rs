@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! executor's gate (the grant is checked) ─► World ─► key_value: the store, or a namespace that passes with the process
+//!                                                 └► http: a thread, to an address that was checked
 //! ```
 //! Nothing here knows of wasm, of worker processes or of jobs beyond whose namespace is meant.
 
+mod address;
+mod http;
 mod key_value;
 
 use std::sync::{Arc, Mutex};
@@ -13,17 +16,23 @@ use async_trait::async_trait;
 
 use crate::executor::{Answer, Asker, Call, Outside, Refusal};
 use crate::store::{Namespace, Store};
+use http::Requests;
+pub use http::{Lookup, SystemLookup};
 
 /// Bounds that hold for every job.
 #[derive(Clone, Debug)]
 pub struct WorldConfig {
     /// Keys of one namespace.
     pub kv_keys: u64,
+    /// HTTP requests under way at once; further ones wait.
+    pub http_at_once: usize,
+    /// Whether a grant may name addresses that are not on the public internet.
+    pub http_private: bool,
 }
 
 impl Default for WorldConfig {
     fn default() -> Self {
-        Self { kv_keys: 10_000 }
+        Self { kv_keys: 10_000, http_at_once: 64, http_private: true }
     }
 }
 
@@ -31,6 +40,7 @@ impl Default for WorldConfig {
 pub struct World {
     config: WorldConfig,
     keys: Keys,
+    requests: Requests,
 }
 
 /// Where namespaces are.
@@ -43,12 +53,22 @@ enum Keys {
 impl World {
     /// Namespaces are kept in `store`, where jobs are.
     pub fn of_store(store: Arc<dyn Store>, config: WorldConfig) -> Self {
-        Self { config, keys: Keys::Kept(store) }
+        Self::new(config, Keys::Kept(store), Arc::new(SystemLookup))
     }
 
     /// For attempts without a job: one namespace, empty at first, kept nowhere.
     pub fn passing(config: WorldConfig) -> Self {
-        Self { config, keys: Keys::Passing(Mutex::default()) }
+        Self::new(config, Keys::Passing(Mutex::default()), Arc::new(SystemLookup))
+    }
+
+    /// The same, with names looked up in another way.
+    pub fn with_lookup(self, lookup: Arc<dyn Lookup>) -> Self {
+        Self::new(self.config, self.keys, lookup)
+    }
+
+    fn new(config: WorldConfig, keys: Keys, lookup: Arc<dyn Lookup>) -> Self {
+        let requests = Requests::new(lookup, config.http_at_once, config.http_private);
+        Self { config, keys, requests }
     }
 }
 
@@ -57,6 +77,7 @@ impl Outside for World {
     async fn ask(&self, asker: &Asker, call: Call) -> Result<Answer, Refusal> {
         match call {
             Call::KeyValue(call) => self.key_value(asker, call).await,
+            Call::Http(request) => self.requests.make(asker, *request).await,
         }
     }
 }

@@ -71,6 +71,10 @@ pub struct Options {
     pub kv_quota: u64,
     /// The most that a grant may say.
     pub kv_quota_cap: u64,
+    /// Bytes of the body of a guest's HTTP request, and of its response.
+    pub http_body: u64,
+    /// HTTP requests of one attempt at once.
+    pub http_per_attempt: u32,
     /// The most that a job of a tenant may ask for, where that is less.
     pub tenant_caps: BTreeMap<TenantId, LimitsSpec>,
     /// How long a claimed run stays ours without a sign of life. Renewed at a third of this.
@@ -114,6 +118,8 @@ impl Default for Options {
             },
             kv_quota: 1 << 20,
             kv_quota_cap: 64 << 20,
+            http_body: 8 << 20,
+            http_per_attempt: 4,
             tenant_caps: BTreeMap::new(),
             lease: SignedDuration::from_secs(15),
             batch_max: 500,

@@ -1,12 +1,13 @@
 //! What a job's grants let its attempts reach, on this server.
 
 use super::Options;
-use crate::executor::{Reach, Space};
+use crate::executor::{Network, Reach, Space};
 use crate::job::{GrantError, Grants, JobKey};
 
 impl Options {
     pub(super) fn reach(&self, job: &JobKey, grants: &Grants) -> Result<Reach, GrantError> {
         let quota = grants.kv.map(|grant| grant.quota(self.kv_quota, self.kv_quota_cap)).transpose()?;
-        Ok(Reach { kv: quota.map(|quota| Space { job: job.clone(), quota }) })
+        let network = || Network { origins: grants.http.clone(), body_max: self.http_body, at_once: self.http_per_attempt };
+        Ok(Reach { kv: quota.map(|quota| Space { job: job.clone(), quota }), http: (!grants.http.is_empty()).then(network) })
     }
 }

@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["job", "trigger"]),
     ("component", &["job", "store"]),
     ("executor", &["job", "component"]),
-    ("outside", &["executor", "store"]),
+    ("outside", &["executor", "job", "store"]),
     ("scheduler", &["plan", "store", "executor", "component", "clock", "job", "trigger"]),
     ("wire", &["job", "trigger"]),
     ("server", &["scheduler", "wire", "job", "component"]),
@@ -39,7 +39,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["server/"]),
     ("clap", &["cli/"]),
     ("clap_complete", &["cli/"]),
-    ("ureq", &["client"]),
+    ("ureq", &["client", "outside/http"]),
+    ("wasmtime_wasi_http", &["executor/"]),
     ("cron", &["trigger/"]),
     // System calls by hand, in the files that say why each is safe.
     ("libc", &["executor/confine/", "executor/workers/escape"]),

@@ -37,7 +37,7 @@ impl KeyValue<'_> {
 fn told(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotGranted => Error::AccessDenied,
-        Refusal::Bound(why) | Refusal::Failed(why) => Error::Other(why),
+        refusal => Error::Other(refusal.to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What guests may import: WASI 0.2, `wasi:keyvalue` and `bellcage:job`, interface by interface. What is not listed here does not link.
+//! What guests may import: WASI 0.2, `wasi:http` (to send), `wasi:keyvalue` and `bellcage:job`, interface by interface. What is not listed here does not link.
 //!
 //! That an interface links says nothing about what it gives: there are no preopened directories, no sockets and no
 //! name lookups (see `Guest::new`), so guests whose standard library imports these find them empty or denied.
@@ -10,6 +10,7 @@ mod checkpoint;
 mod cli;
 mod clocks;
 pub(super) mod entry;
+pub(super) mod http;
 mod keyvalue;
 mod logging;
 mod progress;
@@ -21,6 +22,8 @@ use wasmtime_wasi::clocks::WasiClocks;
 use wasmtime_wasi::filesystem::WasiFilesystem;
 use wasmtime_wasi::p2::bindings as p2;
 use wasmtime_wasi::sockets::WasiSockets;
+use wasmtime_wasi_http::WasiHttp;
+use wasmtime_wasi_http::p2::bindings::http as p2_http;
 
 use super::guest::Guest;
 use crate::component::{ComponentError, JOB_PACKAGE, JOB_VERSIONS, as_shown};
@@ -86,6 +89,8 @@ interfaces! {
     TcpCreateSocket "wasi:sockets/tcp-create-socket": p2::sockets::tcp_create_socket, WasiSockets, sockets;
     Udp "wasi:sockets/udp": p2::sockets::udp, WasiSockets, sockets;
     UdpCreateSocket "wasi:sockets/udp-create-socket": p2::sockets::udp_create_socket, WasiSockets, sockets;
+    HttpTypes "wasi:http/types": p2_http::types(http_options()), WasiHttp, http;
+    OutgoingHandler "wasi:http/outgoing-handler": p2_http::outgoing_handler, WasiHttp, http;
     KvStore "wasi:keyvalue/store": bindings::keyvalue::store, KeyValue<'static>, key_value;
     KvAtomics "wasi:keyvalue/atomics": bindings::keyvalue::atomics, KeyValue<'static>, key_value;
     Types "bellcage:job/types": bindings::types, entry::Types, types;
@@ -98,6 +103,10 @@ interfaces! {
 /// Nothing unstable.
 fn sockets_options() -> p2::sockets::network::LinkOptions {
     p2::sockets::network::LinkOptions::default()
+}
+
+fn http_options() -> p2_http::types::LinkOptions {
+    p2_http::types::LinkOptions::default()
 }
 
 /// Everything that guests of `engine` may import.

@@ -372,7 +372,7 @@ mod raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::Space;
+    use crate::executor::{Network, Space};
     use crate::job::{JobKey, TenantId};
 
     fn request() -> AttemptRequest {
@@ -389,7 +389,10 @@ mod tests {
             directories: Vec::new(),
             stdin: vec![0, 255, 10],
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
-            reach: Reach { kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, quota: 1 << 20 }) },
+            reach: Reach {
+                kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, quota: 1 << 20 }),
+                http: Some(Network { origins: vec!["https://*.example.com".parse().unwrap()], body_max: 5, at_once: 2 }),
+            },
             isolation: Isolation::default(),
             scheduled_at: "2026-03-29T01:00:00.123456789Z".parse().unwrap(),
             scheduled_local: Some("2026-03-29T03:00:00.123456789+02:00".to_owned()),

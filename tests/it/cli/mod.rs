@@ -8,6 +8,7 @@ mod directories;
 mod doctor;
 mod flow;
 mod follow;
+mod grants;
 mod help;
 mod languages;
 mod limits;

@@ -23,6 +23,7 @@ mod pool {
     }
 
     mod cases;
+    mod http;
     mod outside;
     mod typed;
 }
@@ -43,6 +44,7 @@ mod workers {
     }
 
     mod cases;
+    mod http;
     mod outside;
     mod typed;
 }
@@ -92,6 +94,7 @@ mod process_per_run {
     }
 
     mod cases;
+    mod http;
     mod outside;
     mod typed;
 }

@@ -16,7 +16,7 @@ use crate::support::cage::{self, ReportExt as _};
 
 fn space(quota: u64) -> Reach {
     let job = JobKey { tenant: TenantId::default(), id: "guest".parse().unwrap() };
-    Reach { kv: Some(Space { job, quota }) }
+    Reach { kv: Some(Space { job, quota }), ..Reach::default() }
 }
 
 /// One attempt of the guest `keyvalue`, which does what its arguments say.
@@ -27,7 +27,7 @@ async fn keyvalue(outside: Arc<dyn Outside>, reach: Reach, args: &[&str]) -> Att
 }
 
 fn world() -> Arc<dyn Outside> {
-    Arc::new(World::passing(WorldConfig { kv_keys: 2_500 }))
+    Arc::new(World::passing(WorldConfig { kv_keys: 2_500, ..WorldConfig::default() }))
 }
 
 /// Answers nothing, ever; counts what waits.

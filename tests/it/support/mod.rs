@@ -3,3 +3,4 @@
 pub mod cage;
 pub mod command;
 pub mod wat;
+pub mod web;

@@ -1,0 +1,261 @@
+//! HTTP: a question becomes a request, made on a thread of its own, to an address that was checked.
+//!
+//! ```text
+//! name ─► resolve, once ─► addresses ─► those on the public internet, and those that the grant names ─► connect to these
+//! ```
+//! There is no second look-up between the check and the connection, so a name cannot mean another address by then. No
+//! redirect is followed: the guest gets it, and what it asks next is another question. No proxy is taken from the environment,
+//! and no connection is kept, since who used it may have been granted more.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use ureq::config::AutoHeaderValue;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Timeout};
+
+use super::address::is_public;
+use crate::executor::{Answer, Asker, HttpRefusal, HttpRequest, HttpResponse, Network, Raw, Refusal};
+use crate::job::{Host, Target};
+
+/// Headers of a request and of a response, and their bytes.
+const HEADERS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a path with its query.
+const PATH_MAX: usize = 16 << 10;
+/// So many wait for each that is under way; a further one is refused.
+const WAITING_FOR_EACH: usize = 4;
+/// The longest that any exchange takes.
+const EXCHANGE_MAX: Duration = Duration::from_hours(1);
+/// What makes a connection rather than an exchange. The executor keeps them from guests; this is for one that got out.
+const FORBIDDEN: [&str; 12] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "expect",
+    "http2-settings",
+];
+
+/// Finds the addresses of a name. May block.
+pub trait Lookup: Send + Sync + 'static {
+    fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// As this machine does it.
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok((host, port).to_socket_addrs()?.collect())
+    }
+}
+
+/// Makes requests, a bounded number at once.
+pub(super) struct Requests {
+    lookup: Arc<dyn Lookup>,
+    at_once: Arc<Semaphore>,
+    /// Under way or waiting.
+    all: Arc<Semaphore>,
+    /// Whether a grant may name addresses that are not public.
+    private: bool,
+}
+
+impl Requests {
+    pub fn new(lookup: Arc<dyn Lookup>, at_once: usize, private: bool) -> Self {
+        let at_once = at_once.max(1);
+        Self { lookup, at_once: Arc::new(Semaphore::new(at_once)), all: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))), private }
+    }
+
+    pub async fn make(&self, asker: &Asker, request: HttpRequest) -> Result<Answer, Refusal> {
+        // The gate lets nobody by who has none.
+        let network = asker.reach.http.clone().ok_or(Refusal::NotGranted)?;
+        let target = request.target().ok_or(Refusal::NotGranted)?;
+        let place = self.all.clone().try_acquire_owned().map_err(|_| HttpRefusal::TooMany)?;
+        let turn = self.at_once.clone().acquire_owned().await.map_err(|_| HttpRefusal::TooMany)?;
+        let exchange = Exchange { lookup: self.lookup.clone(), private: self.private, network, target, request, deadline: asker.deadline };
+        let (reply, answer) = oneshot::channel();
+        let permits = (place, turn);
+        let thread = std::thread::Builder::new().name("bellcage-http".to_owned());
+        let started = thread.spawn(move || perform(exchange, reply, permits));
+        started.map_err(|e| Refusal::Failed(format!("no thread for the request: {e}")))?;
+        let response = answer.await.map_err(|_| Refusal::Failed("a fault in bellcage itself".to_owned()))??;
+        Ok(Answer::Response(Box::new(response)))
+    }
+}
+
+type Reply = oneshot::Sender<Result<HttpResponse, HttpRefusal>>;
+
+/// The thread's whole life. Its permits go with it: one that is stuck in a look-up counts as long as it is.
+fn perform(exchange: Exchange, mut reply: Reply, _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit)) {
+    let response = exchange.perform(&mut reply);
+    // Who asked may be gone.
+    let _ = reply.send(response);
+}
+
+struct Exchange {
+    lookup: Arc<dyn Lookup>,
+    private: bool,
+    network: Network,
+    target: Target,
+    request: HttpRequest,
+    deadline: Instant,
+}
+
+impl Exchange {
+    fn perform(self, reply: &mut Reply) -> Result<HttpResponse, HttpRefusal> {
+        let addresses = self.addresses()?;
+        let left = self.deadline.saturating_duration_since(Instant::now()).min(EXCHANGE_MAX);
+        if left.is_zero() || reply.is_closed() {
+            return Err(HttpRefusal::ConnectTimeout);
+        }
+        let HttpRequest { connect, first_byte, between_bytes, .. } = self.request;
+        let config = Agent::config_builder()
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .save_redirect_history(false)
+            .allow_non_standard_methods(true)
+            .user_agent(AutoHeaderValue::None)
+            .accept(AutoHeaderValue::None)
+            .accept_encoding(AutoHeaderValue::None)
+            .max_response_header_size(HEADER_BYTES_MAX)
+            .max_idle_connections(0)
+            .max_idle_connections_per_host(0)
+            .timeout_global(Some(left))
+            .timeout_connect(connect)
+            .timeout_recv_response(first_byte)
+            .timeout_per_read(between_bytes)
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::new(), Checked(addresses));
+        let body_max = self.network.body_max;
+        let response = match self.request.body.0.is_empty() {
+            true => agent.run(self.build(())?),
+            false => agent.run(self.build(self.request.body.0.clone())?),
+        };
+        let (parts, mut body) = response.map_err(|e| refusal(&e))?.into_parts();
+        let headers = received(&parts.headers)?;
+        let body = read(body.as_reader(), body_max, reply)?;
+        Ok(HttpResponse { status: parts.status.as_u16(), headers, body: Raw(body) })
+    }
+
+    /// Where to connect: looked up once, and checked.
+    fn addresses(&self) -> Result<Vec<SocketAddr>, HttpRefusal> {
+        let Target { scheme, host, port } = &self.target;
+        let found = match host {
+            Host::Address(address) => vec![SocketAddr::new(*address, *port)],
+            Host::Name(name) => self.lookup.look_up(name, *port).map_err(|_| HttpRefusal::NoSuchHost)?,
+        };
+        let named = |at: &SocketAddr| self.private && self.network.origins.iter().any(|origin| origin.names(*scheme, at.ip(), *port));
+        let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| is_public(at.ip()) || named(at));
+        match (allowed.is_empty(), refused.first()) {
+            (false, _) => Ok(allowed.into_iter().map(|at| SocketAddr::new(at.ip(), *port)).collect()),
+            (true, Some(at)) => Err(HttpRefusal::Address { target: self.target.to_string(), address: at.ip().to_canonical().to_string() }),
+            (true, None) => Err(HttpRefusal::NoSuchHost),
+        }
+    }
+
+    fn build<B>(&self, body: B) -> Result<Request<B>, HttpRefusal> {
+        let HttpRequest { method, path, headers, .. } = &self.request;
+        // CONNECT would be a way through a proxy to anywhere; TRACE gives back what others have added.
+        if ["CONNECT", "TRACE"].iter().any(|never| method.eq_ignore_ascii_case(never)) {
+            return Err(HttpRefusal::Method { method: method.clone() });
+        }
+        let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.0.len()).sum();
+        if headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX || path.len() > PATH_MAX {
+            return Err(HttpRefusal::RequestHeaders);
+        }
+        let wrong = |e: ureq::http::Error| HttpRefusal::Protocol { why: e.to_string() };
+        let path = if path.starts_with('/') { path.clone() } else { format!("/{path}") };
+        let authority = self.target.to_string();
+        let authority = authority.split_once("://").map_or(&*authority, |(_, authority)| authority);
+        let uri = Uri::builder().scheme(self.target.scheme.as_str()).authority(authority).path_and_query(path).build().map_err(wrong)?;
+        let mut request = Request::builder().method(&**method).uri(uri).body(body).map_err(wrong)?;
+        for (name, value) in headers {
+            let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(&value.0)) else {
+                return Err(HttpRefusal::Protocol { why: format!("{name:?} is no header that can be sent") });
+            };
+            // Its length follows from the body.
+            if !FORBIDDEN.contains(&name.as_str()) && name != "content-length" {
+                request.headers_mut().append(name, value);
+            }
+        }
+        Ok(request)
+    }
+}
+
+fn received(headers: &HeaderMap) -> Result<Vec<(String, Raw)>, HttpRefusal> {
+    if headers.len() > HEADERS_MAX {
+        return Err(HttpRefusal::ResponseHeaders);
+    }
+    Ok(headers.iter().map(|(name, value)| (name.to_string(), Raw(value.as_bytes().to_vec()))).collect())
+}
+
+/// Until its end, past `max`, or until nobody waits for it.
+fn read(mut from: impl Read, max: u64, reply: &mut Reply) -> Result<Vec<u8>, HttpRefusal> {
+    let mut body = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(body),
+            Ok(n) => body.extend_from_slice(&piece[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => return Err(HttpRefusal::ResponseTimeout),
+            Err(_) => return Err(HttpRefusal::Incomplete),
+        }
+        if body.len() as u64 > max {
+            return Err(HttpRefusal::ResponseBody { max });
+        }
+        if reply.is_closed() {
+            return Err(HttpRefusal::Incomplete);
+        }
+    }
+}
+
+/// The addresses that were checked, whatever is asked.
+#[derive(Debug)]
+struct Checked(Vec<SocketAddr>);
+
+impl Resolver for Checked {
+    fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut found = self.empty();
+        // As many as there is room for.
+        for address in self.0.iter().take(16) {
+            found.push(*address);
+        }
+        Ok(found)
+    }
+}
+
+fn refusal(error: &ureq::Error) -> HttpRefusal {
+    use ureq::Error as E;
+    match error {
+        E::Timeout(Timeout::Connect | Timeout::Resolve) => HttpRefusal::ConnectTimeout,
+        E::Timeout(_) => HttpRefusal::ResponseTimeout,
+        E::HostNotFound => HttpRefusal::NoSuchHost,
+        E::ConnectionFailed => HttpRefusal::Refused,
+        E::Io(e) => match e.kind() {
+            io::ErrorKind::ConnectionRefused => HttpRefusal::Refused,
+            io::ErrorKind::TimedOut => HttpRefusal::ResponseTimeout,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => HttpRefusal::Incomplete,
+            io::ErrorKind::InvalidData => HttpRefusal::Tls { why: e.to_string() },
+            _ => HttpRefusal::Protocol { why: e.to_string() },
+        },
+        E::Tls(why) => HttpRefusal::Tls { why: (*why).to_owned() },
+        E::Rustls(e) => HttpRefusal::Tls { why: e.to_string() },
+        E::LargeResponseHeader(..) => HttpRefusal::ResponseHeaders,
+        e => HttpRefusal::Protocol { why: e.to_string() },
+    }
+}

@@ -1,0 +1,243 @@
+//! HTTP requests of a real guest: those that its job was granted, and everything that should not come of the others.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bellcage::executor::{AttemptReport, AttemptRequest, Network, Reach};
+use bellcage::job::{Limits, Outcome};
+use bellcage::outside::{Lookup, World, WorldConfig};
+use jiff::SignedDuration;
+
+use super::executor_with;
+use crate::support::cage::{self, ReportExt as _};
+use crate::support::web::Web;
+
+fn granted(origins: &[&str]) -> Reach {
+    let origins = origins.iter().map(|typed| typed.parse().expect("an origin")).collect();
+    Reach { http: Some(Network { origins, body_max: 100_000, at_once: 2 }), ..Reach::default() }
+}
+
+/// Each look-up of any name gives the next of these, and then always the last.
+struct Names {
+    answers: Vec<Vec<SocketAddr>>,
+    asked: AtomicUsize,
+}
+
+impl Names {
+    fn mean(answers: &[&[&str]]) -> Arc<Self> {
+        let addresses = |all: &&[&str]| all.iter().map(|text| SocketAddr::new(text.parse().expect("an address"), 0)).collect();
+        Arc::new(Self { answers: answers.iter().map(addresses).collect(), asked: AtomicUsize::new(0) })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Lookup for Names {
+    fn look_up(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        let n = self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(self.answers[n.min(self.answers.len() - 1)].clone())
+    }
+}
+
+/// In that part of IPv6 that is on the public internet, and given to nobody.
+const PUBLIC: &str = "3000::1";
+
+struct Case {
+    reach: Reach,
+    world: World,
+    limits: Limits,
+}
+
+impl Case {
+    fn new(origins: &[&str]) -> Self {
+        let limits = Limits { timeout: SignedDuration::from_secs(20), ..Limits::default() };
+        Self { reach: granted(origins), world: World::passing(WorldConfig::default()), limits }
+    }
+
+    fn names(self, names: &Arc<Names>) -> Self {
+        Self { world: self.world.with_lookup(names.clone()), ..self }
+    }
+
+    /// One attempt of the guest `fetch`, which does what its arguments say.
+    async fn fetch(self, args: &[&str]) -> AttemptReport {
+        let Self { reach, world, limits } = self;
+        let request = cage::request(&cage::built_guest("fetch")).await;
+        executor_with(Arc::new(world)).run(AttemptRequest { args: args.into(), reach, limits, ..request }).await
+    }
+}
+
+fn log(report: &AttemptReport) -> String {
+    String::from_utf8_lossy(report.log.to_text().as_bytes()).into_owned()
+}
+
+#[tokio::test]
+async fn a_granted_request_is_made_and_counted() {
+    let web = Web::start();
+    let report = Case::new(&[&web.origin()]).fetch(&["get", &web.url("/"), "send", "PUT", &web.url("/length"), "12345", "get", &web.url("/none")]).await;
+    assert_eq!((report.stdout().as_str(), report.message()), ("200 hello\n200 5\n404 nothing here\n", ""));
+    assert_eq!(report.receipt.host_calls_by_interface.get("wasi:http/outgoing-handler"), Some(&3));
+    assert_eq!(web.heard().len(), 3);
+}
+
+#[tokio::test]
+async fn a_request_has_the_guests_headers_and_its_own_host_and_nothing_else_of_ours() {
+    let web = Web::start();
+    let args = ["header", "X-Token", "abc", "header", "Host", "evil.example", "header", "Connection", "upgrade", "header", "Proxy-Authorization", "x", "get"];
+    let report = Case::new(&[&web.origin()]).fetch(&[&args[..], &[&web.url("/")]].concat()).await;
+    assert_eq!(report.stdout(), "HeaderError::Forbidden\nHeaderError::Forbidden\nHeaderError::Forbidden\n200 hello\n");
+    let heard = web.heard();
+    let mut lines: Vec<_> = heard[0].lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["get / http/1.1", &format!("host: 127.0.0.1:{}", web.port), "x-token: abc"]);
+}
+
+#[tokio::test]
+async fn without_the_grant_a_request_is_denied_and_the_log_says_so() {
+    let web = Web::start();
+    let report = Case { reach: Reach::default(), ..Case::new(&[]) }.fetch(&["get", &web.url("/")]).await;
+    assert_eq!((report.outcome, report.stdout().as_str()), (Outcome::Succeeded, "HttpRequestDenied\n"));
+    let line = format!("WARN bellcage: a request was denied: the job was not granted requests to {}\n", web.origin());
+    assert_eq!((log(&report), web.heard().len()), (line, 0));
+}
+
+#[tokio::test]
+async fn another_scheme_host_or_port_is_denied() {
+    let (web, other) = (Web::start(), Web::start());
+    let disguised =
+        [other.url("/"), format!("https://127.0.0.1:{}/", web.port), format!("http://localhost:{}/", web.port), format!("http://2130706433:{}/", web.port)];
+    let user = format!("http://127.0.0.1:{}@127.0.0.1:{}/", web.port, other.port);
+    let args: Vec<&str> = disguised.iter().chain([&user]).flat_map(|url| ["get", url]).collect();
+    let report = Case::new(&[&web.origin()]).fetch(&args).await;
+    assert!(report.stdout().lines().all(|line| line == "HttpRequestDenied") && report.stdout().lines().count() == 5, "{}", report.stdout());
+    assert_eq!((web.heard().len(), other.heard().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_redirect_is_handed_to_the_guest_and_what_it_asks_next_is_checked_again() {
+    let (web, other) = (Web::start(), Web::start());
+    let (within, out) = (web.url(&format!("/redirect?{}", web.url("/"))), web.url(&format!("/redirect?{}", other.url("/"))));
+    let report = Case::new(&[&web.origin()]).fetch(&["get", &out, "follow", &within, "follow", &out]).await;
+    let redirects = [format!("redirected to {}", web.url("/")), format!("redirected to {}", other.url("/"))];
+    assert_eq!(report.stdout(), format!("302 \n{}\n200 hello\n{}\nHttpRequestDenied\n", redirects[0], redirects[1]));
+    assert_eq!(other.heard().len(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_means_a_private_address_is_refused_whatever_it_is() {
+    for address in ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1", "::1", "fd00:ec2::254", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0"] {
+        let web = Web::start();
+        let origin = format!("http://api.example.com:{}", web.port);
+        let report = Case::new(&[&origin]).names(&Names::mean(&[&[address]])).fetch(&["get", &format!("{origin}/")]).await;
+        assert_eq!((report.stdout().as_str(), web.heard().len()), ("DestinationIpProhibited\n", 0), "{address}");
+        assert!(log(&report).contains("which is not on the public internet"), "{}", log(&report));
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_means_another_address_the_next_time_is_not_looked_up_a_second_time() {
+    let web = Web::start();
+    let origin = format!("http://rebind.example.com:{}", web.port);
+    let names = Names::mean(&[&[PUBLIC], &["127.0.0.1"]]);
+    let report = Case::new(&[&origin]).names(&names).fetch(&["get", &format!("{origin}/"), "get", &format!("{origin}/")]).await;
+    let text = report.stdout();
+    let lines: Vec<_> = text.lines().collect();
+    // Nobody is at the first address; had the name been looked up again to connect, the server here would have answered.
+    assert!(lines.len() == 2 && !lines[0].starts_with("200") && lines[1] == "DestinationIpProhibited", "{text}");
+    assert_eq!((names.asked(), web.heard().len()), (2, 0));
+}
+
+#[tokio::test]
+async fn of_several_addresses_only_those_that_are_allowed_are_tried() {
+    let web = Web::start();
+    let origin = format!("http://mixed.example.com:{}", web.port);
+    let report = Case::new(&[&origin]).names(&Names::mean(&[&["127.0.0.1", PUBLIC]])).fetch(&["get", &format!("{origin}/")]).await;
+    assert!(!report.stdout().starts_with("200"), "{}", report.stdout());
+    assert_eq!(web.heard().len(), 0);
+}
+
+#[tokio::test]
+async fn a_private_address_is_reached_by_the_name_whose_grant_stands_beside_that_of_the_address() {
+    let web = Web::start();
+    let (name, address) = (format!("http://billing.internal:{}", web.port), web.origin());
+    let names = Names::mean(&[&["127.0.0.1"]]);
+    let report = Case::new(&[&name, &address]).names(&names).fetch(&["get", &format!("{name}/")]).await;
+    assert_eq!(report.stdout(), "200 hello\n");
+    let wildcard =
+        Case::new(&[&format!("http://*.example.com:{}", web.port)]).names(&names).fetch(&["get", &format!("http://a.example.com:{}/", web.port)]).await;
+    assert_eq!(wildcard.stdout(), "DestinationIpProhibited\n");
+}
+
+#[tokio::test]
+async fn localhost_names_this_machine_and_no_other() {
+    let web = Web::start();
+    let origin = format!("http://localhost:{}", web.port);
+    for (address, told) in [("127.0.0.1", "200 hello\n"), ("10.0.0.1", "DestinationIpProhibited\n")] {
+        let report = Case::new(&[&origin]).names(&Names::mean(&[&[address]])).fetch(&["get", &format!("{origin}/")]).await;
+        assert_eq!(report.stdout(), told, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_can_forbid_private_addresses_altogether() {
+    let web = Web::start();
+    let world = World::passing(WorldConfig { http_private: false, ..WorldConfig::default() });
+    let report = Case { world, ..Case::new(&[&web.origin()]) }.fetch(&["get", &web.url("/")]).await;
+    assert_eq!((report.stdout().as_str(), web.heard().len()), ("DestinationIpProhibited\n", 0));
+}
+
+#[tokio::test]
+async fn bodies_have_a_limit_in_both_directions() {
+    let web = Web::start();
+    let args =
+        ["zeros", &web.url("/length"), "100000", "zeros", &web.url("/length"), "100001", "get", &web.url("/large?100000"), "get", &web.url("/large?100001")];
+    let report = Case::new(&[&web.origin()]).fetch(&[&args[..], &["get", &web.url("/endless")]].concat()).await;
+    let large = "HttpResponseBodySize(Some(100000))";
+    assert_eq!(report.stdout(), format!("200 100000\nHttpRequestBodySize(Some(100000))\n200 100000 bytes\n{large}\n{large}\n"), "{}", report.message());
+    assert_eq!(web.heard().len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_an_error_to_the_guest() {
+    let web = Web::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("http://{closed}");
+    let args =
+        ["get", &web.url("/cut"), "get", &web.url("/noise"), "get", &web.url("/headers?101"), "get", &format!("{nobody}/"), "send", "TRACE", &web.url("/"), ""];
+    let report = Case::new(&[&web.origin(), &nobody]).fetch(&args).await;
+    let (refused, method) = ("ConnectionRefused", "HttpRequestMethodInvalid");
+    assert_eq!(report.stdout(), format!("HttpResponseIncomplete\nHttpProtocolError\nHttpResponseHeaderSectionSize(None)\n{refused}\n{method}\n"));
+    assert_eq!(report.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn more_requests_at_once_than_may_be_are_refused_and_later_ones_are_made() {
+    let web = Web::start();
+    let report = Case::new(&[&web.origin()]).fetch(&["many", &web.url("/"), "4", "get", &web.url("/")]).await;
+    assert_eq!(report.stdout(), "200 hello, 200 hello, ConnectionLimitReached, ConnectionLimitReached\n200 hello\n");
+}
+
+#[tokio::test]
+async fn a_request_that_is_never_answered_ends_with_its_attempt() {
+    let web = Web::start();
+    let limits = Limits { timeout: SignedDuration::from_millis(500), ..Limits::default() };
+    let report = Case { limits, ..Case::new(&[&web.origin()]) }.fetch(&["get", &web.url("/silence")]).await;
+    assert_eq!(report.outcome, Outcome::Timeout);
+}
+
+#[tokio::test]
+async fn a_guest_that_leaves_requests_behind_hurts_nobody() {
+    let web = Web::start();
+    let (silence, hello) = (web.url("/silence"), web.url("/"));
+    let executor = executor_with(Arc::new(World::passing(WorldConfig::default())));
+    let request = AttemptRequest { reach: granted(&[&web.origin()]), ..cage::request(&cage::built_guest("fetch")).await };
+    for _ in 0..3 {
+        let left = executor.run(AttemptRequest { args: ["hold", &*silence, "hold", &*silence][..].into(), ..request.clone() }).await;
+        assert_eq!((left.outcome, left.message()), (Outcome::Succeeded, ""));
+        let next = executor.run(AttemptRequest { args: ["get", &*hello][..].into(), ..request.clone() }).await;
+        assert_eq!(next.stdout(), "200 hello\n");
+    }
+}

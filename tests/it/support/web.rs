@@ -1,0 +1,73 @@
+//! A small web server on loopback, for guests that send requests.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// Its threads end with the tests' process.
+pub struct Web {
+    pub port: u16,
+    /// First line and headers of each request that came.
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Web {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let kept = heard.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let heard = heard.clone();
+                std::thread::spawn(move || serve(stream, &heard));
+            }
+        });
+        Self { port, heard: kept }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The origin as a grant names it.
+    pub fn origin(&self) -> String {
+        self.url("")
+    }
+
+    pub fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+/// One request, then the end. Who goes away meanwhile is no concern of ours.
+fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>) {
+    let mut from = BufReader::new(&stream);
+    let (mut head, mut line) = (String::new(), String::new());
+    while from.read_line(&mut line).is_ok_and(|n| n > 2) {
+        head.push_str(&line.to_ascii_lowercase());
+        line.clear();
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    let _ = from.read_exact(&mut body);
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    heard.lock().unwrap().push(head.clone());
+    let mut to = &stream;
+    let mut answer = |status: &str, headers: &str, body: &[u8]| {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len());
+        let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(body));
+    };
+    match path.split_once('?').unwrap_or((&path, "")) {
+        ("/", _) => answer("200 OK", "", b"hello"),
+        ("/redirect", to) => answer("302 Found", &format!("location: {to}\r\n"), b""),
+        ("/large", bytes) => answer("200 OK", "", &vec![b'x'; bytes.parse().unwrap_or(0)]),
+        ("/headers", n) => answer("200 OK", &(0..n.parse().unwrap_or(0)).map(|n| format!("x-{n}: y\r\n")).collect::<String>(), b""),
+        ("/length", _) => answer("200 OK", "", body.len().to_string().as_bytes()),
+        ("/endless", _) => while to.write_all(b"HTTP/1.1 200 OK\r\n\r\n").and_then(|()| to.write_all(&[b'x'; 65_536])).is_ok() {},
+        ("/cut", _) => drop(to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")),
+        ("/noise", _) => drop(to.write_all(b"this is no answer\r\n\r\n")),
+        ("/silence", _) => drop((&stream).read(&mut [0; 1])),
+        _ => answer("404 Not Found", "", b"nothing here"),
+    }
+}
