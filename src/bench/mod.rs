@@ -5,12 +5,16 @@
 //! program that does the same with wasmtime and SQLite alone (`benches/limits/`). What other schedulers do (`benches/peers/`)
 //! is measured by their own programs and handed in.
 
+mod adding;
+mod burst;
 mod components;
 mod density;
 mod durable;
 mod executors;
 mod lateness;
 mod limits;
+mod many;
+mod server;
 mod table;
 mod trigger;
 
@@ -61,6 +65,8 @@ pub enum BenchError {
     Scheduler(#[from] crate::scheduler::SchedulerError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    #[error("the server: {0}")]
+    Server(String),
     #[error("a run ended as {outcome}: {message}")]
     Run { outcome: String, message: String },
     #[error("not all runs ended within {0} s")]
@@ -80,7 +86,10 @@ pub async fn run(options: &BenchOptions, mut measured: impl FnMut(&Row)) -> Resu
     let mut table = Table { only: &options.only, peers: &options.peers, rows: Vec::new(), measured: &mut measured };
     table.measure(&["1", "2", "2-workers", "2b"], async { executors::measure(&guest, quick) }).await;
     table.measure(&["3"], durable::measure(&guest, folder, quick)).await;
+    table.measure(&["4", "4b"], adding::measure(&guest, folder, quick)).await;
     table.measure(&["5-p50", "5"], lateness::measure(&guest, folder, quick)).await;
+    table.measure(&["5b"], burst::measure(&guest, folder)).await;
+    table.measure(&["7", "6", "6-rss", "6-cpu"], many::measure(&guest, folder, quick)).await;
     table.measure(&["9"], density::measure(&guest)).await;
     table.measure(&["8"], async { trigger::measure(quick) }).await;
     let elsewhere = Row::missing("10", "the languages' guests have to be built: guests/build, then cargo bench --bench languages");

@@ -1,14 +1,17 @@
 //! Verbs on components.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::component::{Artefact, ComponentError, Inspection};
 use crate::job::{ComponentName, Digest, Job, Reference, TenantId, Version};
 use crate::store::StoreError;
 
-use super::{Accept, BrokenJob, ComponentDetail, ComponentVersion, EventKind, Inner, Page, PageRequest, PushReport, Scheduler, SchedulerError};
+use super::{Accept, BrokenJob, ComponentDetail, ComponentVersion, EventKind, Inner, Page, PageRequest, Pinned, PushReport, Scheduler, SchedulerError};
 
-/// References whose artefact is remembered at most.
+/// References that are remembered at most.
 const RESOLVED_MAX: usize = 10_000;
 
 impl Scheduler {
@@ -34,7 +37,7 @@ impl Scheduler {
         let stored = serde_json::to_value(&inspection).map_err(|e| StoreError::Backend(e.to_string()))?;
         let now = inner.clock.now();
         let pushed = inner.store.push_component(tenant, name, bytes, stored, now).await?;
-        inner.resolved().clear();
+        inner.resolved().forget();
         if pushed.new {
             inner.events.emit(now, tenant, EventKind::ComponentPushed { name: name.clone(), version: pushed.component.version });
         }
@@ -80,8 +83,41 @@ impl Scheduler {
     pub async fn remove_component(&self, tenant: &TenantId, name: &ComponentName, version: Option<u32>) -> Result<u32, SchedulerError> {
         let removed =
             self.inner.store.remove_component(tenant, name, version).await.map_err(|e| missing(e, name, version.map_or(Version::Newest, Version::Number)))?;
-        self.inner.resolved().clear();
+        self.inner.resolved().forget();
         Ok(removed)
+    }
+}
+
+/// What references of components meant lately, until a component is pushed or removed.
+#[derive(Default)]
+pub(super) struct Resolved {
+    artefacts: HashMap<Pinned, Artefact>,
+    inspections: HashMap<Pinned, Arc<Inspection>>,
+    /// Pushes and removals so far: what was read before one of them is not kept after it.
+    changes: u64,
+}
+
+impl Resolved {
+    fn artefact(&self, pinned: &Pinned) -> (Option<Artefact>, u64) {
+        (self.artefacts.get(pinned).cloned(), self.changes)
+    }
+
+    fn inspection(&self, pinned: &Pinned) -> (Option<Arc<Inspection>>, u64) {
+        (self.inspections.get(pinned).cloned(), self.changes)
+    }
+
+    fn keep(&mut self, as_of: u64, keep: impl FnOnce(&mut Self)) {
+        if as_of != self.changes {
+            return;
+        }
+        if self.artefacts.len().max(self.inspections.len()) >= RESOLVED_MAX {
+            (self.artefacts, self.inspections) = Default::default();
+        }
+        keep(self);
+    }
+
+    fn forget(&mut self) {
+        *self = Self { changes: self.changes + 1, ..Self::default() };
     }
 }
 
@@ -92,8 +128,18 @@ impl Inner {
 
     /// Refuses what no run could honour: an unknown component, version or entry, arguments that do not fit the entry.
     pub(super) async fn check_call(&self, tenant: &TenantId, reference: &Reference, args: &Value) -> Result<(), SchedulerError> {
-        let component = self.component_version(tenant, &reference.name, reference.version).await?;
-        fits(&inspection_of(&component)?, reference, args)
+        let pinned = (tenant.clone(), reference.name.clone(), reference.version);
+        let (known, as_of) = self.resolved().inspection(&pinned);
+        let inspection = match known {
+            Some(inspection) => inspection,
+            None => {
+                let component = self.component_version(tenant, &reference.name, reference.version).await?;
+                let inspection = Arc::new(inspection_of(&component)?);
+                self.resolved().keep(as_of, |resolved| drop(resolved.inspections.insert(pinned, inspection.clone())));
+                inspection
+            }
+        };
+        fits(&inspection, reference, args)
     }
 
     /// The newest version of `name`, by its number, that one with this digest would come after. None where it is the first, or the same again.
@@ -129,16 +175,13 @@ impl Inner {
     /// cleared directory), from the stored bytes.
     pub(super) async fn artefact(&self, tenant: &TenantId, reference: &Reference) -> Result<Artefact, SchedulerError> {
         let pinned = (tenant.clone(), reference.name.clone(), reference.version);
-        if let Some(artefact) = self.resolved().get(&pinned) {
-            return Ok(artefact.clone());
+        let (known, as_of) = self.resolved().artefact(&pinned);
+        if let Some(artefact) = known {
+            return Ok(artefact);
         }
         let digest = self.component_version(tenant, &reference.name, reference.version).await?.digest;
         let artefact = self.compiled(&digest).await?;
-        let mut resolved = self.resolved();
-        if resolved.len() >= RESOLVED_MAX {
-            resolved.clear();
-        }
-        resolved.insert(pinned, artefact.clone());
+        self.resolved().keep(as_of, |resolved| drop(resolved.artefacts.insert(pinned, artefact.clone())));
         Ok(artefact)
     }
 
@@ -176,5 +219,24 @@ fn missing(error: StoreError, name: &ComponentName, version: Version) -> Schedul
         StoreError::NotFound { .. } if version == Version::Newest => SchedulerError::ComponentNotUploaded(name.clone()),
         StoreError::NotFound { .. } => SchedulerError::NoSuchVersion { name: name.clone(), version },
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_push_is_not_kept_after_it() {
+        let pinned: Pinned = (TenantId::default(), "reports".parse().unwrap(), Version::Newest);
+        let artefact = Artefact { digest: Digest::of(b""), path: "former.cwasm".into() };
+        let mut resolved = Resolved::default();
+        let (_, as_of) = resolved.artefact(&pinned);
+        resolved.forget();
+        resolved.keep(as_of, |resolved| drop(resolved.artefacts.insert(pinned.clone(), artefact.clone())));
+        assert!(resolved.artefact(&pinned).0.is_none());
+        let (_, as_of) = resolved.artefact(&pinned);
+        resolved.keep(as_of, |resolved| drop(resolved.artefacts.insert(pinned.clone(), artefact)));
+        assert!(resolved.artefact(&pinned).0.is_some());
     }
 }

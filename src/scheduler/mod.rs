@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
+use crate::component::Inspection;
 use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
-use crate::component::{Artefact, Inspection};
 use crate::executor::Executor;
 use crate::job::{
     ComponentName, DirectoryName, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version,
@@ -161,8 +161,8 @@ struct Inner {
     phase: watch::Sender<Phase>,
     /// Set when the driver and its last attempt are gone.
     stopped: watch::Sender<bool>,
-    /// Artefacts of references that were run lately; emptied when a component is pushed or removed.
-    resolved: Mutex<HashMap<Pinned, Artefact>>,
+    /// What references of components meant lately.
+    resolved: Mutex<components::Resolved>,
     in_flight: Mutex<HashMap<RunId, InFlight>>,
     /// Held from the check of what a job follows until it is stored, so that no two together make a cycle.
     following: tokio::sync::Mutex<()>,
@@ -398,7 +398,7 @@ impl Inner {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn resolved(&self) -> MutexGuard<'_, HashMap<Pinned, Artefact>> {
+    fn resolved(&self) -> MutexGuard<'_, components::Resolved> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,7 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("server", &["scheduler", "wire", "job", "component"]),
     ("client", &["wire"]),
     ("config", &["job", "executor::Confinement"]),
-    ("bench", &["clock", "component", "executor", "job", "plan", "scheduler", "store", "trigger"]),
+    ("bench", &["client", "clock", "component", "executor", "job", "plan", "scheduler", "store", "trigger", "wire"]),
     ("cli", &["bench", "client", "clock", "component", "config", "executor", "job", "outside", "plan", "scheduler", "server", "store", "trigger", "wire"]),
 ];
 
