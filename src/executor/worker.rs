@@ -28,8 +28,9 @@ use crate::job::Digest;
 
 /// Handed over at once at most, before the attempts that are there already go on.
 const BATCH: usize = 64;
-/// How many guests have a turn, at most, before timers, new attempts and reports to send are looked at.
-const TURNS: u32 = 16;
+/// How many guests have a turn, at most, before timers, new attempts and reports to send are looked at. Those that compute have
+/// theirs one at a time (`turns`), so these are short.
+const TURNS: u32 = 64;
 /// Bytes of a memory, of a table and of a stack that stay with an unused slot, cleared, so that its next attempt
 /// takes no page faults for them.
 const MEMORY_KEPT: usize = 1 << 20;
