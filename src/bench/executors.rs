@@ -20,7 +20,7 @@ use crate::job::{Entry, Isolation, Limits, Outcome, RunId};
 use super::{BenchError, Goal, Guest, Row, TINY, median};
 
 /// Attempts that wait for their turn, so that no worker ever does.
-const IN_FLIGHT: usize = 256;
+const IN_FLIGHT: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
