@@ -33,6 +33,7 @@ impl ServerProcess {
     /// On the data directory `data`, with the usual configuration, at a free port of this machine.
     pub fn start(program: &Path, data: &Path) -> Result<Self, BenchError> {
         let failed = |e: std::io::Error| BenchError::Server(e.to_string());
+        let data = &data.canonicalize().map_err(failed)?;
         let began = Instant::now();
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).current_dir(data);
