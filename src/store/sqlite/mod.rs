@@ -71,7 +71,7 @@ pub struct Sqlite {
     writes: Option<mpsc::Sender<Box<dyn Request>>>,
     reads: Option<mpsc::Sender<Read>>,
     counts: Arc<Published>,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<Db>>,
     carrier: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     /// Held as long as this lives.
@@ -148,21 +148,26 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        let join = |thread: JoinHandle<()>| {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store ended in a panic");
-            }
-        };
-        // Whoever closes the file last carries the rest of the log over into it.
         self.reads = None;
-        self.readers.drain(..).for_each(join);
+        self.readers.drain(..).for_each(|reader| _ = ended(reader));
         self.writes = None;
-        self.writer.take().into_iter().for_each(join);
-        self.carrier.take().into_iter().for_each(join);
+        let db = self.writer.take().and_then(ended);
+        self.carrier.take().and_then(ended);
+        // Whoever closes the file last carries the rest of the log over into it; two who do so at once leave that to each other.
+        drop(db);
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+/// Waits for a thread's end.
+fn ended<T>(thread: JoinHandle<T>) -> Option<T> {
+    let end = thread.join();
+    if end.is_err() {
+        tracing::error!("a thread of the store ended in a panic");
+    }
+    end.ok()
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, StoreError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|e| StoreError::Backend(format!("the thread {name} could not be started: {e}")))
 }

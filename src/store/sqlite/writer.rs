@@ -112,7 +112,8 @@ impl Db {
 }
 
 impl Writer {
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>, mut log: Log) {
+    /// Until nobody can ask any more. Its connection is given back open: it is the last to be closed.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>, mut log: Log) -> Db {
         let mut group = Vec::new();
         while let Some(request) = queue.blocking_recv() {
             group.push(request);
@@ -125,6 +126,7 @@ impl Writer {
             self.carry_out(&mut group);
             log.committed(&self.db);
         }
+        self.db
     }
 
     fn carry_out(&mut self, group: &mut Vec<Box<dyn Request>>) {
