@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Workers, WorkersConfig};
-use bellcage::job::{Entry, Isolation, Limits, Outcome, RunId};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::job::{Entry, Isolation, Outcome, RunId};
 use tokio::task::JoinSet;
 
 const AT_ONCE: usize = 256;
@@ -58,27 +58,7 @@ async fn request() -> AttemptRequest {
     let cache = Cache::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-artefacts"), &settings).expect("a cache");
     let tiny = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/demo/tiny.wasm")).expect("the tiny command");
     let (component, _) = cache.ensure(&Compiler::new(CompilerConfig::new(program()), settings), &tiny).await.expect("it compiles");
-    AttemptRequest {
-        run: RunId(uuid::Uuid::now_v7()),
-        attempt: 1,
-        checkpoint: None,
-        deterministic: None,
-        job: "guest".to_owned(),
-        scheduled_local: None,
-        component,
-        entry: Entry::Main,
-        args: serde_json::Value::Null,
-        program: "tiny".to_owned(),
-        env: Vec::new(),
-        secrets: Vec::new(),
-        directories: Vec::new(),
-        stdin: Vec::new(),
-        limits: Limits::default(),
-        reach: Reach::default(),
-        isolation: Isolation::Shared,
-        scheduled_at: jiff::Timestamp::UNIX_EPOCH,
-        due_at: None,
-    }
+    AttemptRequest { program: "tiny".to_owned(), ..AttemptRequest::new(component, Entry::Main) }
 }
 
 /// Attempts in one round: per second, and per second of CPU time.

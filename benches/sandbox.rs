@@ -14,8 +14,8 @@ use bellcage::bench::{BenchOptions, Row};
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
-use bellcage::executor::{AttemptRequest, Executor, Pool, PoolConfig, Reach, Workers, WorkersConfig};
-use bellcage::job::{Entry, Isolation, Limits, Outcome, RunId};
+use bellcage::executor::{AttemptRequest, Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::job::{Entry, Limits, Outcome, RunId};
 use jiff::SignedDuration;
 
 fn program() -> PathBuf {
@@ -95,27 +95,7 @@ async fn request(component: &[u8]) -> AttemptRequest {
     let settings = EngineSettings::default();
     let cache = Cache::open(&folder().join("bench-artefacts"), &settings).expect("a cache");
     let (component, _) = cache.ensure(&Compiler::new(CompilerConfig::new(program()), settings), component).await.expect("it compiles");
-    AttemptRequest {
-        run: RunId(uuid::Uuid::now_v7()),
-        attempt: 1,
-        checkpoint: None,
-        deterministic: None,
-        job: "guest".to_owned(),
-        scheduled_local: None,
-        component,
-        entry: Entry::Main,
-        args: serde_json::Value::Null,
-        program: "guest".to_owned(),
-        env: Vec::new(),
-        secrets: Vec::new(),
-        directories: Vec::new(),
-        stdin: Vec::new(),
-        limits: Limits::default(),
-        reach: Reach::default(),
-        isolation: Isolation::Shared,
-        scheduled_at: jiff::Timestamp::UNIX_EPOCH,
-        due_at: None,
-    }
+    AttemptRequest::new(component, Entry::Main)
 }
 
 // Metering.

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig, Reach};
-use bellcage::job::{Digest, Entry, Isolation, Limits, Outcome, RunId};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig};
+use bellcage::job::{Digest, Entry, Outcome};
 use serde_json::{Value, json};
 use wasmtime::component::Val;
 
@@ -96,25 +96,9 @@ fn executor() -> Pool {
 
 fn request(guest: &Guest, component: Artefact) -> AttemptRequest {
     AttemptRequest {
-        run: RunId(uuid::Uuid::now_v7()),
-        attempt: 1,
-        checkpoint: None,
-        deterministic: None,
-        job: "guest".to_owned(),
-        scheduled_local: None,
-        component,
-        entry: guest.entry.clone(),
         args: guest.args.clone(),
-        program: "guest".to_owned(),
-        env: Vec::new(),
-        secrets: Vec::new(),
-        directories: Vec::new(),
-        reach: Reach::default(),
         stdin: if let Call::Main { stdin, .. } = &guest.call { stdin.clone() } else { Vec::new() },
-        limits: Limits::default(),
-        isolation: Isolation::Shared,
-        scheduled_at: jiff::Timestamp::UNIX_EPOCH,
-        due_at: None,
+        ..AttemptRequest::new(component, guest.entry.clone())
     }
 }
 

@@ -109,6 +109,31 @@ pub struct AttemptRequest {
 }
 
 impl AttemptRequest {
+    /// The first attempt of a new run that no job asked for: no arguments, nothing granted, the default limits.
+    pub fn new(component: Artefact, entry: Entry) -> Self {
+        Self {
+            run: RunId(uuid::Uuid::now_v7()),
+            attempt: 1,
+            job: "guest".to_owned(),
+            component,
+            entry,
+            args: serde_json::Value::Null,
+            program: "guest".to_owned(),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            directories: Vec::new(),
+            stdin: Vec::new(),
+            limits: Limits::default(),
+            reach: Reach::default(),
+            isolation: Isolation::default(),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            scheduled_local: None,
+            checkpoint: None,
+            deterministic: None,
+            due_at: None,
+        }
+    }
+
     /// Whether it runs in a process of its own.
     pub fn is_alone(&self) -> bool {
         self.isolation == Isolation::ProcessPerRun || !self.directories.is_empty()

@@ -200,30 +200,14 @@ pub fn examine_upload(source: &[u8]) -> Result<Option<Inspection>, ComponentErro
 mod tests {
     use super::*;
     use crate::component::Artefact;
-    use crate::executor::Reach;
-    use crate::job::{Entry, Isolation, Limits, Outcome};
+
+    use crate::job::{Entry, Outcome};
 
     fn request(program: &str) -> AttemptRequest {
         AttemptRequest {
-            run: RunId(uuid::Uuid::now_v7()),
-            attempt: 1,
             job: program.to_owned(),
-            component: Artefact { digest: Digest::of(b""), path: "/nonexistent/artefact.cwasm".into() },
-            entry: Entry::Main,
-            args: serde_json::Value::Null,
             program: program.to_owned(),
-            env: Vec::new(),
-            secrets: Vec::new(),
-            directories: Vec::new(),
-            stdin: Vec::new(),
-            limits: Limits::default(),
-            reach: Reach::default(),
-            isolation: Isolation::default(),
-            scheduled_at: jiff::Timestamp::UNIX_EPOCH,
-            scheduled_local: None,
-            checkpoint: None,
-            deterministic: None,
-            due_at: None,
+            ..AttemptRequest::new(Artefact { digest: Digest::of(b""), path: "/nonexistent/artefact.cwasm".into() }, Entry::Main)
         }
     }
 

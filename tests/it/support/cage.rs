@@ -8,8 +8,8 @@ use std::time::Duration;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Outside, Pool, PoolConfig, Reach, Workers, WorkersConfig};
-use bellcage::job::{Entry, Isolation, Limits, RunId};
+use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Outside, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::job::{Entry, Limits};
 
 pub fn compiler_config() -> CompilerConfig {
     CompilerConfig::new(PathBuf::from(env!("CARGO_BIN_EXE_bellcage")))
@@ -64,27 +64,7 @@ pub async fn compiled_guest(name: &str) -> Vec<u8> {
 }
 
 pub async fn request(component: &[u8]) -> AttemptRequest {
-    AttemptRequest {
-        run: RunId(uuid::Uuid::now_v7()),
-        attempt: 1,
-        job: "guest".to_owned(),
-        component: artefact(component).await,
-        entry: Entry::Main,
-        args: serde_json::Value::Null,
-        program: "guest".to_owned(),
-        env: Vec::new(),
-        secrets: Vec::new(),
-        directories: Vec::new(),
-        stdin: Vec::new(),
-        limits: Limits::default(),
-        reach: Reach::default(),
-        isolation: Isolation::default(),
-        scheduled_at: jiff::Timestamp::UNIX_EPOCH,
-        scheduled_local: None,
-        checkpoint: None,
-        deterministic: None,
-        due_at: None,
-    }
+    AttemptRequest::new(artefact(component).await, Entry::Main)
 }
 
 /// One attempt of a component with these limits.
