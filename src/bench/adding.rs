@@ -13,8 +13,6 @@ use super::server::ServerProcess;
 use super::{BenchError, Goal, Guest, Row, TINY};
 
 const CLIENTS: usize = 8;
-/// As many as `job apply` sends at once.
-const BATCH: usize = 500;
 
 pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result<Vec<Row>, BenchError> {
     let (program, data) = (guest.program.clone(), folder.join("adding"));
@@ -41,11 +39,9 @@ fn both(program: &Path, data: &Path, quick: bool) -> Result<Vec<Row>, BenchError
     let jobs = if quick { 5_000 } else { 50_000 };
     let wanted = (0..jobs).map(|n| Ok(AddJob { id: id("applied", n)?, spec: spec()? })).collect::<Result<Vec<_>, BenchError>>()?;
     let began = Instant::now();
-    for batch in wanted.chunks(BATCH) {
-        let applied = client.apply(batch.to_vec(), OnConflict::Error).map_err(failed)?;
-        if let Some(problem) = applied.jobs.into_iter().find_map(|job| job.problem) {
-            return Err(BenchError::Server(problem.detail));
-        }
+    let applied = client.apply_all(&wanted, OnConflict::Error).map_err(failed)?;
+    if let Some(problem) = applied.jobs.into_iter().find_map(|job| job.problem) {
+        return Err(BenchError::Server(problem.detail));
     }
     let bulk = jobs as f64 / began.elapsed().as_secs_f64();
     Ok(vec![

@@ -36,7 +36,7 @@ const TINY: &[u8] = include_bytes!("../../guests/demo/tiny.wasm");
 pub struct BenchOptions {
     /// Shorter, and less sure.
     pub quick: bool,
-    /// The rows to measure, by id; empty for all.
+    /// The rows to measure, each one of `IDS`, with those that say more of the same (`6-rss` of `6`); empty for all.
     pub only: Vec<String>,
     /// What other schedulers reached on this machine, by row.
     pub peers: HashMap<String, f64>,
@@ -76,6 +76,9 @@ pub enum BenchError {
     #[error("a measurement ended before it was done")]
     Ended,
 }
+
+/// Ids of rows, in the order in which they are measured.
+pub const IDS: [&str; 19] = ["1", "2", "2-workers", "2b", "3", "4", "4b", "5-p50", "5", "5b", "7", "6", "6-rss", "6-cpu", "9", "8", "10", "11", "12"];
 
 /// Measures the rows, one measurement after the other; `measured` hears of each row as it is known.
 pub async fn run(options: &BenchOptions, mut measured: impl FnMut(&Row)) -> Result<Vec<Row>, BenchError> {

@@ -149,7 +149,9 @@ impl Table<'_> {
     /// Measures the rows `ids`, unless none of them is wanted. A measurement that fails leaves rows that say why.
     pub async fn measure(&mut self, ids: &[&'static str], measurement: impl Future<Output = Result<Vec<Row>, BenchError>>) {
         let only = self.only;
-        let wanted = |id: &str| only.is_empty() || only.iter().any(|only| only == id);
+        debug_assert!(ids.iter().all(|id| super::IDS.contains(id)));
+        let of = |id: &str, only: &str| id.strip_prefix(only).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let wanted = |id: &str| only.is_empty() || only.iter().any(|only| of(id, only));
         if !ids.iter().any(|id| wanted(id)) {
             return;
         }

@@ -27,6 +27,9 @@ pub struct BenchArgs {
 
 pub fn run(args: &BenchArgs, context: &Context) -> Result {
     let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::FAILED, "bench-failed", error.to_string());
+    if let Some(typed) = args.rows.iter().find(|typed| !bench::IDS.contains(&typed.as_str())) {
+        return Err(CliError::usage(format!("there is no row {typed:?} to measure")).hint(format!("the rows are {}", bench::IDS.join(", "))));
+    }
     let options = BenchOptions {
         quick: args.quick,
         only: args.rows.clone(),

@@ -246,8 +246,6 @@ pub fn run(command: &JobCommand, context: &Context) -> Result {
 /// The most that a job's standard input may have.
 const STDIN_MAX: u64 = 1 << 20;
 const APPLY_FILE_MAX: u64 = 64 << 20;
-/// Jobs in one request of `apply`.
-const APPLY_BATCH: usize = 500;
 
 fn add(args: &AddArgs, context: &Context) -> Result {
     let id: JobId = args.id.parse()?;
@@ -358,7 +356,7 @@ pub fn arguments(json: Option<&str>, each: &[String]) -> Result<Option<Value>> {
 
 fn tell_added(added: &AddedJob, context: &Context) -> Result<()> {
     let job = &added.job;
-    context.out.line(&format!("{} {}: {}", added_word(job), job.id, job.trigger_text.as_deref().unwrap_or("its trigger cannot be read")))?;
+    context.out.line(&format!("{} {}: {}", added_word(job.revision), job.id, job.trigger_text.as_deref().unwrap_or("its trigger cannot be read")))?;
     if !added.fires.is_empty() {
         context.out.data(&list_fires(&instants(&added.fires), &job.zone(), context.now()))?;
     }
@@ -372,8 +370,8 @@ fn tell_added(added: &AddedJob, context: &Context) -> Result<()> {
 }
 
 /// A job of the first revision was added now, or kept as it was.
-fn added_word(job: &wire::Job) -> &'static str {
-    if job.revision == 1 { "added" } else { "job is now" }
+fn added_word(revision: u64) -> &'static str {
+    if revision == 1 { "added" } else { "job is now" }
 }
 
 /// A file of jobs.
@@ -389,19 +387,11 @@ fn apply(args: &ApplyArgs, context: &Context) -> Result {
     for file in &args.files {
         jobs.extend(read_jobs(file)?);
     }
-    let definitions: Vec<Value> = jobs.iter().map(|job| serde_json::to_value(&job.spec.trigger).unwrap_or_default()).collect();
-    let order = wire::upstream_first(&jobs.iter().zip(&definitions).collect::<Vec<_>>(), |(job, _)| Some(job.id.as_str()), |(_, trigger)| &trigger["after"]);
-    let mut jobs: Vec<AddJob> = order.into_iter().map(|place| jobs[place].clone()).collect();
+    let order = wire::upstream_first(&jobs, |job| job.id.as_str(), |job| job.spec.trigger.upstream());
+    let jobs: Vec<AddJob> = order.into_iter().map(|place| jobs[place].clone()).collect();
     let client = context.client()?;
-    let mut applied = Applied { jobs: Vec::with_capacity(jobs.len()) };
     let message = format!("applying {} jobs …", jobs.len());
-    patience(&message, || {
-        while !jobs.is_empty() {
-            let batch = jobs.drain(..jobs.len().min(APPLY_BATCH)).collect();
-            applied.jobs.extend(client.apply(batch, args.on_conflict.wire())?.jobs);
-        }
-        Ok::<_, CliError>(())
-    })?;
+    let applied = patience(&message, || client.apply_all(&jobs, args.on_conflict.wire()))?;
     tell_applied(&applied, context)
 }
 
@@ -440,11 +430,11 @@ fn tell_applied(applied: &Applied, context: &Context) -> Result {
             if !context.out.json {
                 context.out.message(error.render(context.out.stderr).trim_end());
             }
-        } else if let Some(AddedJob { job, .. }) = &job.added
+        } else if let Some(job) = &job.added
             && !context.out.json
         {
             let next = job.next_fire.filter(|_| !job.paused).map_or_else(|| "-".to_owned(), |t| when::local(t, &job.zone()));
-            context.out.line(&format!("{} {}: {}; next {next}", added_word(job), job.id, job.trigger_text.as_deref().unwrap_or("?")))?;
+            context.out.line(&format!("{} {}: {}; next {next}", added_word(job.revision), job.id, job.trigger_text.as_deref().unwrap_or("?")))?;
         }
     }
     if context.out.json {

@@ -4,6 +4,7 @@
 //! Every request has a time limit and every answer a size cap. A redirect is never followed, so the token goes to the
 //! server that was named and nowhere else; a server on this machine is never reached through a proxy.
 
+mod apply;
 mod error;
 mod events;
 
@@ -215,6 +216,11 @@ impl Client {
     pub fn apply(&self, jobs: Vec<AddJob>, on_conflict: OnConflict) -> Result<Applied, ClientError> {
         let body = encode(&Apply { jobs, on_conflict });
         self.json(Call::new(Method::POST, "/api/v1/apply").json(&body))
+    }
+
+    /// Any number of definitions, in as many requests as that takes, a few of them at the same time. An error may leave some applied.
+    pub fn apply_all(&self, jobs: &[AddJob], on_conflict: OnConflict) -> Result<Applied, ClientError> {
+        apply::all(self, jobs, on_conflict)
     }
 
     pub fn jobs(&self, query: &JobQuery) -> Result<JobList, ClientError> {

@@ -1,5 +1,8 @@
 //! Verbs on jobs: each checks what a user gave, lets `plan` decide, and stores the answer.
 
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 
 use crate::job::{Coalesce, Job, JobKey, JobSpec, Pause, RunId, RunState};
@@ -12,6 +15,10 @@ use super::{AddedJob, EventKind, Inner, JobFilter, OnConflict, Page, PageRequest
 
 /// Changes of one job by others that a verb puts up with before it says so.
 const CONFLICT_TRIES: usize = 5;
+/// Jobs added in one transaction, which holds up other writes for some milliseconds.
+const STORED_AT_ONCE: usize = 500;
+/// Jobs that are replaced at the same time, so that the store can commit many at once.
+const REPLACED_AT_ONCE: usize = 256;
 
 impl Scheduler {
     /// Adds a job, or by `on_conflict` replaces or keeps the one with this id. Everything is checked now, never first when
@@ -23,18 +30,58 @@ impl Scheduler {
         let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.add_job(&key, &spec, &trigger, on_conflict, now).await?;
         inner.wake.notify_one();
-        Ok(AddedJob { job, notes })
+        Ok(AddedJob::new(job, (trigger, now), notes))
+    }
+
+    /// Adds many jobs, each for itself and checked as `add_job` does, those that follow others after the rest. One answer for each, in
+    /// order. They are stored some hundreds in a transaction, so that nothing else waits for long.
+    pub async fn add_jobs(&self, jobs: Vec<(JobKey, JobSpec)>, on_conflict: OnConflict) -> Vec<Result<AddedJob, SchedulerError>> {
+        let mut answers: Vec<_> = jobs.iter().map(|_| None).collect();
+        let places = jobs.into_iter().enumerate().map(|(place, (key, spec))| (place, key, spec));
+        let (following, mut others): (Vec<_>, Vec<_>) = places.partition(|(_, _, spec)| spec.trigger.is_after());
+        while !others.is_empty() {
+            let rest = others.split_off(others.len().min(STORED_AT_ONCE));
+            for (place, added) in self.add_at_once(std::mem::replace(&mut others, rest), on_conflict).await {
+                answers[place] = Some(added);
+            }
+        }
+        for (place, key, spec) in following {
+            answers[place] = Some(self.add_job(key, spec, on_conflict).await);
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Jobs that follow no others, in one transaction, with their answers.
+    async fn add_at_once(&self, jobs: Vec<(usize, JobKey, JobSpec)>, on_conflict: OnConflict) -> Vec<(usize, Result<AddedJob, SchedulerError>)> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let mut answers = Vec::with_capacity(jobs.len());
+        let (mut wanted, mut checked) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+        for (place, key, spec) in jobs {
+            match inner.check_job(&key, &spec, now).await {
+                Ok((trigger, notes)) => {
+                    wanted.push(plan::create(key, spec, &trigger, now));
+                    checked.push((place, trigger, notes));
+                }
+                Err(error) => answers.push((place, Err(error))),
+            }
+        }
+        let stored = inner.steps.add_jobs(wanted, on_conflict, now).await;
+        inner.wake.notify_one();
+        let added = checked.into_iter().zip(stored).map(|((place, trigger, notes), job)| (place, job.map(|job| AddedJob::new(job, (trigger, now), notes))));
+        answers.extend(added);
+        answers
     }
 
     /// Replaces the definition of a job that still has this revision (`Conflict` where it was changed), checked as a new one.
     pub async fn replace_job(&self, key: JobKey, spec: JobSpec, revision: u64) -> Result<AddedJob, SchedulerError> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let (_, notes) = inner.check_job(&key, &spec, now).await?;
+        let (trigger, notes) = inner.check_job(&key, &spec, now).await?;
         let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.replace_job(&key, &spec, revision, now).await?;
         inner.wake.notify_one();
-        Ok(AddedJob { job, notes })
+        Ok(AddedJob::new(job, (trigger, now), notes))
     }
 
     pub async fn job(&self, key: &JobKey) -> Result<Job, SchedulerError> {
@@ -78,25 +125,60 @@ impl Scheduler {
 impl Steps {
     /// `trigger` is `spec`'s, compiled with `now` as its anchor.
     pub async fn add_job(&self, key: &JobKey, spec: &JobSpec, trigger: &Trigger, on_conflict: OnConflict, now: Timestamp) -> Result<Job, SchedulerError> {
-        let wanted = plan::create(key.clone(), spec.clone(), trigger, now);
-        for _ in 0..CONFLICT_TRIES {
-            let first = if on_conflict == OnConflict::Keep { OnConflict::Keep } else { OnConflict::Error };
-            let job = match self.store.add_job(wanted.clone(), first).await {
-                Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => {
-                    let existing = match self.store.job(key).await {
-                        Err(StoreError::NotFound { .. }) => continue,
-                        other => other?,
-                    };
-                    let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| compile(key, &spec.trigger, anchor))?;
-                    match self.store.update_job(job, &existing, owed).await {
-                        Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => continue,
-                        other => other?,
-                    }
+        let job = plan::create(key.clone(), spec.clone(), trigger, now);
+        let job = match self.store.add_job(job.clone(), at_first(on_conflict)).await {
+            Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => self.put_in_its_place(&job, now).await?,
+            other => other?,
+        };
+        self.events.emit(now, &key.tenant, EventKind::JobAdded { job: key.clone() });
+        Ok(job)
+    }
+
+    /// Adds new jobs. One answer for each, in order.
+    pub async fn add_jobs(&self, jobs: Vec<Job>, on_conflict: OnConflict, now: Timestamp) -> Vec<Result<Job, SchedulerError>> {
+        let wanted: Arc<[Job]> = jobs.into();
+        let stored = match self.store.add_jobs(wanted.clone(), at_first(on_conflict)).await {
+            Ok(stored) => stored,
+            // One of them holds what the database does not take: which one, each for itself finds out.
+            Err(StoreError::Refused(_)) => {
+                let mut each = Vec::with_capacity(wanted.len());
+                for job in wanted.iter() {
+                    each.push(self.store.add_job(job.clone(), at_first(on_conflict)).await);
                 }
-                other => other?,
+                each
+            }
+            Err(error) => wanted.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let settled = stream::iter(stored.into_iter().enumerate()).map(|(place, stored)| {
+            let wanted = &wanted[place];
+            async move {
+                let job = match stored {
+                    Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => self.put_in_its_place(wanted, now).await?,
+                    other => other?,
+                };
+                self.events.emit(now, &job.key.tenant, EventKind::JobAdded { job: job.key.clone() });
+                Ok(job)
+            }
+        });
+        settled.buffered(REPLACED_AT_ONCE).collect().await
+    }
+
+    /// Gives the job that has `wanted`'s id the definition of `wanted`; where it is gone meanwhile, `wanted` is added.
+    async fn put_in_its_place(&self, wanted: &Job, now: Timestamp) -> Result<Job, SchedulerError> {
+        let Job { key, spec, .. } = wanted;
+        for _ in 0..CONFLICT_TRIES {
+            let stored = match self.store.job(key).await {
+                Err(StoreError::NotFound { .. }) => self.store.add_job(wanted.clone(), OnConflict::Error).await,
+                existing => {
+                    let existing = existing?;
+                    let (job, owed) = plan::replace(&existing, (**spec).clone(), now, |anchor| compile(key, &spec.trigger, anchor))?;
+                    self.store.update_job(job, &existing, owed).await
+                }
             };
-            self.events.emit(now, &key.tenant, EventKind::JobAdded { job: key.clone() });
-            return Ok(job);
+            match stored {
+                Err(StoreError::Conflict(_) | StoreError::NotFound { .. } | StoreError::JobExists(_)) => {}
+                other => return Ok(other?),
+            }
         }
         Err(StoreError::Conflict(key.clone()).into())
     }
@@ -155,6 +237,23 @@ impl Steps {
             }
         }
         Err(StoreError::Conflict(key.clone()).into())
+    }
+}
+
+/// What the store is asked first: it alone never replaces, since what a change owes is decided here.
+fn at_first(on_conflict: OnConflict) -> OnConflict {
+    match on_conflict {
+        OnConflict::Keep => OnConflict::Keep,
+        OnConflict::Error | OnConflict::Replace => OnConflict::Error,
+    }
+}
+
+impl AddedJob {
+    /// `checked` is the trigger of the definition that was asked for, and where it is anchored: a job that was there may have another.
+    fn new(job: Job, checked: (Trigger, Timestamp), notes: Vec<String>) -> Self {
+        let (trigger, anchor) = checked;
+        let trigger = if job.anchor == anchor { Some(trigger) } else { compile(&job.key, &job.spec.trigger, job.anchor).ok() };
+        Self { job, trigger, notes }
     }
 }
 

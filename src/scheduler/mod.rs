@@ -38,6 +38,8 @@ use crate::job::{
 };
 use crate::store::{Owner, Store};
 
+use crate::trigger::Trigger;
+
 pub use crate::store::{Calendar, CancelFound, ComponentVersion, JobFilter, OnConflict, Page, PageRequest, RunFilter, StoreCounts};
 pub use backfill::{BackfillRequest, Backfilled, CancelledRuns};
 pub use directories::{DirectoryRefusal, ListedDirectory};
@@ -245,6 +247,8 @@ pub struct WaitsFor {
 #[derive(Clone, Debug)]
 pub struct AddedJob {
     pub job: Job,
+    /// The job's, for showing it; `None` where the job was kept and its trigger cannot be read any more.
+    pub trigger: Option<Trigger>,
     /// For people: what clock changes will do, policies that do not go together.
     pub notes: Vec<String>,
 }

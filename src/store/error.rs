@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::KvRefused;
 use crate::job::JobKey;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// `what` names it in full, such as `job "nightly"`.
     #[error("{what} does not exist")]

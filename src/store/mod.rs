@@ -288,6 +288,9 @@ pub trait Store: Send + Sync + 'static {
     /// Adds `job`, or by `on_conflict`: `JobExists`; the job that exists (kept); or the new one in its place with
     /// revision + 1 and its `created_at`, its history and, where trigger and pause are unchanged, its `next_fire`. Returns what is now stored.
     async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError>;
+    /// `add_job` for each of `jobs`, which may be of one id, in one transaction. One answer per job, in order: one that is refused does
+    /// not undo others.
+    async fn add_jobs(&self, jobs: Arc<[Job]>, on_conflict: OnConflict) -> Result<Vec<Result<Job, StoreError>>, StoreError>;
     async fn job(&self, key: &JobKey) -> Result<Job, StoreError>;
     /// By id; the cursor is an id.
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> Result<Page<Job>, StoreError>;

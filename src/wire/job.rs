@@ -1,9 +1,13 @@
 //! Jobs over the wire.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -79,7 +83,14 @@ impl Job {
 impl From<job::Job> for Job {
     fn from(job: job::Job) -> Self {
         let trigger = compile(&job);
-        let zone = trigger.as_ref().map_or(TimeZone::UTC, |trigger| trigger.timezone().clone());
+        Self::new(job, trigger.as_ref())
+    }
+}
+
+impl Job {
+    /// `trigger` is `job`'s, where it can be read.
+    fn new(job: job::Job, trigger: Option<&Trigger>) -> Self {
+        let zone = trigger.map_or(TimeZone::UTC, |trigger| trigger.timezone().clone());
         let (state, state_reason) = match job.state {
             JobState::Active => (JobStatus::Active, None),
             JobState::Finished => (JobStatus::Finished, None),
@@ -91,7 +102,7 @@ impl From<job::Job> for Job {
             tenant: job.key.tenant,
             component: job.spec.component.to_string(),
             trigger: spec.get("trigger").cloned().unwrap_or_default(),
-            trigger_text: trigger.as_ref().map(Trigger::describe),
+            trigger_text: trigger.map(Trigger::describe),
             timezone: zone.iana_name().unwrap_or("UTC").to_owned(),
             state,
             state_reason,
@@ -156,12 +167,50 @@ pub struct AddJob {
 /// By hand, as serde's `flatten` would let unknown fields pass.
 impl<'de> Deserialize<'de> for AddJob {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let mut fields = serde_json::Map::deserialize(d)?;
-        let id = fields.remove("id").ok_or_else(|| D::Error::missing_field("id"))?;
-        let id = serde_json::from_value(id).map_err(D::Error::custom)?;
-        let spec = serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)?;
-        Ok(Self { id, spec })
+        d.deserialize_map(Definition)
+    }
+}
+
+struct Definition;
+
+impl<'de> Visitor<'de> for Definition {
+    type Value = AddJob;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job's definition")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<AddJob, A::Error> {
+        let mut rest = Rest { fields, id: None };
+        let spec = JobSpec::deserialize(MapAccessDeserializer::new(&mut rest))?;
+        let id = rest.id.ok_or_else(|| serde::de::Error::missing_field("id"))?;
+        Ok(AddJob { id, spec })
+    }
+}
+
+/// The fields of a definition but for its id, which is taken out on the way.
+struct Rest<A> {
+    fields: A,
+    id: Option<JobId>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for &mut Rest<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.fields.next_key::<Cow<'de, str>>()? {
+            if name != "id" {
+                return seed.deserialize(name.into_deserializer()).map(Some);
+            }
+            if self.id.replace(self.fields.next_value()?).is_some() {
+                return Err(serde::de::Error::duplicate_field("id"));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.fields.next_value_seed(seed)
     }
 }
 
@@ -204,8 +253,10 @@ impl AddedJob {
     /// How many firings an added job shows.
     pub const FIRES: usize = 3;
 
-    pub fn new(job: job::Job, notes: Vec<String>, now: Timestamp) -> Self {
-        Self { fires: Fires::of(&job, now, Self::FIRES).fires, job: job.into(), notes }
+    /// `trigger` is `job`'s, where it can be read.
+    pub fn new(job: job::Job, trigger: Option<&Trigger>, notes: Vec<String>, now: Timestamp) -> Self {
+        let fires = trigger.map_or_else(Fires::default, |trigger| Fires::of_trigger(trigger, now, Self::FIRES));
+        Self { fires: fires.fires, job: Job::new(job, trigger), notes }
     }
 }
 
@@ -218,7 +269,10 @@ pub struct Fires {
 impl Fires {
     /// The first `n` firings strictly after `after`; fewer where the trigger ends.
     pub fn of(job: &job::Job, after: Timestamp, n: usize) -> Self {
-        let Some(trigger) = compile(job) else { return Self::default() };
+        compile(job).map_or_else(Self::default, |trigger| Self::of_trigger(&trigger, after, n))
+    }
+
+    fn of_trigger(trigger: &Trigger, after: Timestamp, n: usize) -> Self {
         let fires = std::iter::successors(trigger.next_after(after), |&t| trigger.next_after(t));
         Self { fires: fires.take(n).map(|t| local(t, trigger.timezone())).collect() }
     }
@@ -235,13 +289,16 @@ pub struct Apply {
 }
 
 /// The places of definitions, so ordered that each stands behind those that it follows, where they are among them; else as
-/// given. Those of a cycle come last. `after` is a definition's list of upstream ids, whatever else it may be.
-pub fn upstream_first<T>(jobs: &[T], id: impl Fn(&T) -> Option<&str>, after: impl Fn(&T) -> &Value) -> Vec<usize> {
+/// given. Those of a cycle come last. `after` is the upstream ids of a definition.
+pub fn upstream_first<T>(jobs: &[T], id: impl Fn(&T) -> &str, after: impl Fn(&T) -> &[String]) -> Vec<usize> {
     let mut left: Vec<usize> = (0..jobs.len()).collect();
+    if jobs.iter().all(|job| after(job).is_empty()) {
+        return left;
+    }
     let mut ordered = Vec::with_capacity(jobs.len());
     loop {
-        let ids: HashSet<&str> = left.iter().filter_map(|&place| id(&jobs[place])).collect();
-        let waits = |place: &usize| after(&jobs[*place]).as_array().into_iter().flatten().any(|upstream| upstream.as_str().is_some_and(|id| ids.contains(id)));
+        let ids: HashSet<&str> = left.iter().map(|&place| id(&jobs[place])).collect();
+        let waits = |place: &usize| after(&jobs[*place]).iter().any(|upstream| ids.contains(upstream.as_str()));
         let (waiting, free): (Vec<_>, Vec<_>) = left.iter().partition(|place| waits(place));
         ordered.extend(if free.is_empty() { &waiting } else { &free });
         if free.is_empty() || waiting.is_empty() {
@@ -262,8 +319,44 @@ pub struct Applied {
 pub struct AppliedJob {
     /// As it was given.
     pub id: String,
-    pub added: Option<AddedJob>,
+    pub added: Option<AppliedTo>,
     pub problem: Option<Problem>,
+}
+
+/// The job that a definition was applied to, in short: there may be very many. `GET /api/v1/jobs/{id}` tells the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppliedTo {
+    pub id: JobId,
+    /// 1 of a job that was made now, or has never been changed.
+    pub revision: u64,
+    /// The trigger in words; absent where it cannot be read any more.
+    pub trigger_text: Option<String>,
+    /// The zone that the trigger's times are meant in.
+    pub timezone: String,
+    pub next_fire: Option<Timestamp>,
+    pub paused: bool,
+    /// For people: what clock changes will do, policies that do not go together.
+    pub notes: Vec<String>,
+}
+
+impl AppliedTo {
+    /// `trigger` is `job`'s, where it can be read.
+    pub fn new(job: &job::Job, trigger: Option<&Trigger>, notes: Vec<String>) -> Self {
+        Self {
+            id: job.key.id.clone(),
+            revision: job.revision,
+            trigger_text: trigger.map(Trigger::describe),
+            timezone: trigger.and_then(|trigger| trigger.timezone().iana_name()).unwrap_or("UTC").to_owned(),
+            next_fire: job.next_fire,
+            paused: job.pause.is_some(),
+            notes,
+        }
+    }
+
+    /// The zone that the trigger's times are meant in, for showing them to people.
+    pub fn zone(&self) -> TimeZone {
+        crate::trigger::parse_timezone(&self.timezone).unwrap_or(TimeZone::UTC)
+    }
 }
 
 /// `POST /api/v1/jobs/{id}/pause`.

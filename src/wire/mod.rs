@@ -22,8 +22,8 @@ pub use calendar::{Calendar, CalendarList, RemovedCalendar};
 pub use component::{BrokenJob, Component, ComponentDetail, ComponentList, ComponentSummary, Entry, PushQuery, PushedComponent, RemovedComponent};
 pub use event::{Event, EventKind, EventQuery};
 pub use job::{
-    AddJob, AddedJob, Applied, AppliedJob, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob, WaitsFor,
-    upstream_first,
+    AddJob, AddedJob, Applied, AppliedJob, AppliedTo, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob,
+    WaitsFor, upstream_first,
 };
 pub use problem::Problem;
 pub use run::{

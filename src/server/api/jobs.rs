@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
-use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,8 +21,6 @@ use crate::wire;
 
 /// Definitions in one `apply`.
 const APPLY_MAX: usize = 1_000;
-/// Definitions of one `apply` that are added at the same time.
-const APPLY_AT_ONCE: usize = 256;
 /// Firings that can be asked for at once.
 const FIRES_MAX: u64 = 1_000;
 const FIRES_DEFAULT: u64 = 10;
@@ -53,9 +50,9 @@ async fn add_one(app: &App, identity: &Identity, id: JobId, spec: JobSpec, on_co
 
 /// A job of revision 1 was made now, unless it was `kept`.
 fn answer_added(app: &App, added: AddedJob, kept: bool) -> Result<Answer, ApiError> {
-    let AddedJob { job, notes } = added;
+    let AddedJob { job, trigger, notes } = added;
     let (id, revision) = (job.key.id.clone(), job.revision);
-    let answer = json(&wire::AddedJob::new(job, notes, app.scheduler.now()))?.etag(revision);
+    let answer = json(&wire::AddedJob::new(job, trigger.as_ref(), notes, app.scheduler.now()))?.etag(revision);
     Ok(if revision == 1 && !kept { answer.created(&format!("/api/v1/jobs/{id}")) } else { answer })
 }
 
@@ -130,7 +127,7 @@ fn not_taken(request: &Request, names: &[HeaderName]) -> Result<(), ApiError> {
     }
 }
 
-/// `wire::Apply`, with each definition read for itself.
+/// `wire::Apply`, with each definition to be read for itself.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Apply {
@@ -141,38 +138,56 @@ struct Apply {
 
 pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Identity, params: Params, request: Request) -> Reply {
     params.finish()?;
-    let Apply { jobs, on_conflict } = app.json_body(request).await?;
-    if jobs.len() > APPLY_MAX {
-        return Err(ApiError::Body { detail: format!("{} jobs are more than the {APPLY_MAX} that one request may apply", jobs.len()) });
+    let body = app.json_bytes(request).await?;
+    let (definitions, on_conflict) = definitions(&body)?;
+    if definitions.len() > APPLY_MAX {
+        return Err(ApiError::Body { detail: format!("{} jobs are more than the {APPLY_MAX} that one request may apply", definitions.len()) });
     }
-    let order = wire::upstream_first(&jobs, |job| job["id"].as_str(), |job| &job["trigger"]["after"]);
-    let follows = |place: &usize| !jobs[*place]["trigger"]["after"].is_null();
-    // Side by side, so that the store can commit many at once; but those that follow others one by one, after these.
-    let (ahead, behind): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|place| !follows(place));
-    let apply = |place: usize| {
-        let (app, identity, job) = (&app, &identity, jobs[place].clone());
-        async move {
-            let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let applied = match apply_one(app, identity, job, on_conflict).await {
-                Ok(added) => wire::AppliedJob { id, added: Some(added), problem: None },
-                Err(error) => wire::AppliedJob { id, added: None, problem: Some(error.problem()) },
-            };
-            (place, applied)
+    let mut applied: Vec<Option<wire::AppliedJob>> = definitions.iter().map(|_| None).collect();
+    let mut readable = Vec::with_capacity(definitions.len());
+    for (place, definition) in definitions.into_iter().enumerate() {
+        match definition {
+            Ok(definition) => readable.push(Some((place, definition))),
+            Err(refused) => applied[place] = Some(*refused),
         }
-    };
-    let mut applied: Vec<_> = stream::iter(ahead).map(apply).buffer_unordered(APPLY_AT_ONCE).collect().await;
-    for place in behind {
-        applied.push(apply(place).await);
     }
-    applied.sort_by_key(|(place, _)| *place);
-    reply(json(&wire::Applied { jobs: applied.into_iter().map(|(_, applied)| applied).collect() })?)
+    let order = wire::upstream_first(
+        &readable,
+        |job| job.as_ref().map_or("", |(_, job)| job.id.as_str()),
+        |job| job.as_ref().map_or(&[], |(_, job)| job.spec.trigger.upstream()),
+    );
+    let ordered = order.into_iter().filter_map(|at| readable[at].take());
+    let (places, jobs): (Vec<(usize, JobId)>, Vec<_>) =
+        ordered.map(|(place, wire::AddJob { id, spec })| ((place, id.clone()), (JobKey { tenant: identity.tenant.clone(), id }, spec))).unzip();
+    let added = app.scheduler.add_jobs(jobs, verb(on_conflict)).await;
+    for ((place, id), added) in places.into_iter().zip(added) {
+        let id = id.to_string();
+        applied[place] = Some(match added {
+            Ok(AddedJob { job, trigger, notes }) => wire::AppliedJob { id, added: Some(wire::AppliedTo::new(&job, trigger.as_ref(), notes)), problem: None },
+            Err(error) => refused(id, error.into()),
+        });
+    }
+    reply(json(&wire::Applied { jobs: applied.into_iter().flatten().collect() })?)
 }
 
-async fn apply_one(app: &App, identity: &Identity, job: Value, on_conflict: wire::OnConflict) -> Result<wire::AddedJob, ApiError> {
-    let wire::AddJob { id, spec } = definition(job)?;
-    let key = JobKey { tenant: identity.tenant.clone(), id };
-    let AddedJob { job, notes } = app.scheduler.add_job(key, spec, verb(on_conflict)).await?;
-    Ok(wire::AddedJob::new(job, notes, app.scheduler.now()))
+/// A definition, or the answer that says why it cannot be read.
+type Definition = Result<wire::AddJob, Box<wire::AppliedJob>>;
+
+/// Read in one go, as nearly all can be; where one cannot, each for itself, so that each of those says why.
+fn definitions(body: &[u8]) -> Result<(Vec<Definition>, wire::OnConflict), ApiError> {
+    if let Ok(wire::Apply { jobs, on_conflict }) = serde_json::from_slice(body) {
+        return Ok((jobs.into_iter().map(Ok).collect(), on_conflict));
+    }
+    let Apply { jobs, on_conflict } = parse_json(body)?;
+    let read = |job: Value| {
+        let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        definition(job).map_err(|error| Box::new(refused(id, error)))
+    };
+    Ok((jobs.into_iter().map(read).collect(), on_conflict))
+}
+
+fn refused(id: String, error: ApiError) -> wire::AppliedJob {
+    wire::AppliedJob { id, added: None, problem: Some(error.problem()) }
 }
 
 /// A job's definition. Its trigger is read first and for itself, so that an error marks the place in an expression.

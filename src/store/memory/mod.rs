@@ -291,6 +291,11 @@ impl Store for Memory {
         self.state().add_job(job, on_conflict)
     }
 
+    async fn add_jobs(&self, jobs: Arc<[Job]>, on_conflict: OnConflict) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
+        let mut state = self.state();
+        Ok(jobs.iter().map(|job| state.add_job(job.clone(), on_conflict)).collect())
+    }
+
     async fn job(&self, key: &JobKey) -> Result<Job, StoreError> {
         self.state().stored_job(key).map(|stored| stored.job.clone())
     }

@@ -5,7 +5,7 @@ use rusqlite::params;
 use rusqlite::types::Value;
 
 use super::rows::{self, At, Code, Count, JOB, JobRow, Json, SKIP, Text, at};
-use super::writer::{Db, Done, Writer};
+use super::writer::{Db, Done, Failure, Writer};
 use super::{calendars, ends};
 use crate::job::{Job, JobId, JobKey, RunId, Skipped};
 use crate::store::{JobFilter, OnConflict, Page, PageRequest, StoreError, apply};
@@ -63,6 +63,15 @@ impl Writer {
                 self.put_job(id, job.clone(), true)
             }
         }
+    }
+
+    pub(super) fn add_jobs(&mut self, jobs: &[Job], on_conflict: OnConflict) -> Done<Vec<Result<Job, StoreError>>> {
+        let added = jobs.iter().map(|job| match self.add_job(job, on_conflict) {
+            Ok(job) => Ok(Ok(job)),
+            Err(Failure::Refused(error)) => Ok(Err(error)),
+            Err(Failure::Database(error)) => Err(Failure::Database(error)),
+        });
+        added.collect()
     }
 
     fn stored_job(&mut self, id: i64, key: &JobKey) -> Done<&mut JobRow> {

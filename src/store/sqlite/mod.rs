@@ -132,9 +132,14 @@ impl Sqlite {
     }
 
     async fn write<T: Send + 'static>(&self, work: impl FnMut(&mut Writer) -> Done<T> + Send + 'static) -> Result<T, StoreError> {
+        self.write_many(1, work).await
+    }
+
+    /// A write that counts as `size` of them.
+    async fn write_many<T: Send + 'static>(&self, size: usize, work: impl FnMut(&mut Writer) -> Done<T> + Send + 'static) -> Result<T, StoreError> {
         let (to, answer) = oneshot::channel();
         let writes = self.writes.as_ref().ok_or(StoreError::Closed)?;
-        writes.send(Box::new(Write { work, found: None, to })).await.map_err(|_| StoreError::Closed)?;
+        writes.send(Box::new(Write { work, size, found: None, to })).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -257,6 +262,10 @@ impl Store for Sqlite {
 
     async fn add_job(&self, job: Job, on_conflict: OnConflict) -> Result<Job, StoreError> {
         self.write(move |w| w.add_job(&job, on_conflict)).await
+    }
+
+    async fn add_jobs(&self, jobs: Arc<[Job]>, on_conflict: OnConflict) -> Result<Vec<Result<Job, StoreError>>, StoreError> {
+        self.write_many(jobs.len().max(1), move |w| w.add_jobs(&jobs, on_conflict)).await
     }
 
     async fn job(&self, key: &JobKey) -> Result<Job, StoreError> {

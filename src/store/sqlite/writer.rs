@@ -15,7 +15,8 @@ use super::log::Log;
 use super::open::failed;
 use crate::store::StoreError;
 
-/// Requests carried out in one transaction at most.
+/// Requests carried out in one transaction at most; one of many items counts as so many, so that what comes next waits
+/// for some milliseconds only.
 const GROUP_MAX: usize = 1_000;
 
 pub(super) struct Writer {
@@ -57,10 +58,13 @@ pub(super) trait Request: Send {
     fn carry_out(&mut self, writer: &mut Writer) -> Result<(), rusqlite::Error>;
     /// Tells the caller, who may have gone.
     fn answer(self: Box<Self>, failed: Option<StoreError>);
+    /// As how many requests it counts.
+    fn size(&self) -> usize;
 }
 
 pub(super) struct Write<T, F> {
     pub work: F,
+    pub size: usize,
     pub found: Option<Result<T, StoreError>>,
     pub to: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -82,6 +86,10 @@ impl<T: Send, F: FnMut(&mut Writer) -> Done<T> + Send> Request for Write<T, F> {
             (None, None) => Err(StoreError::Closed),
         };
         let _ = self.to.send(answer);
+    }
+
+    fn size(&self) -> usize {
+        self.size
     }
 }
 
@@ -116,10 +124,14 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>, mut log: Log) -> Db {
         let mut group = Vec::new();
         while let Some(request) = queue.blocking_recv() {
+            let mut size = request.size();
             group.push(request);
-            while group.len() < GROUP_MAX {
+            while size < GROUP_MAX {
                 match queue.try_recv() {
-                    Ok(request) => group.push(request),
+                    Ok(request) => {
+                        size += request.size();
+                        group.push(request);
+                    }
                     Err(_) => break,
                 }
             }

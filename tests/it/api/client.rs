@@ -55,7 +55,7 @@ fn jobs_are_added_replaced_listed_paused_resumed_and_removed() {
     assert!(client.pause_job(&job, &PauseJob { reason: Some("why".to_owned()), ..PauseJob::default() }).unwrap().paused);
     assert!(!client.resume_job(&job, ResumeJob::default()).unwrap().paused);
     let applied = client.apply(vec![AddJob { id: job.clone(), spec: spec(&[]) }], OnConflict::Replace).unwrap();
-    assert_eq!(applied.jobs[0].added.as_ref().unwrap().job.id, job);
+    assert_eq!(applied.jobs[0].added.as_ref().unwrap().id, job);
     assert_eq!(client.remove_job(&job, false).unwrap().cancelled, []);
     assert_eq!(client.job(&job).unwrap_err().kind(), ClientErrorKind::NotFound);
 }

@@ -222,9 +222,49 @@ fn apply_adds_each_for_itself() {
     assert_eq!(applied["jobs"][0]["added"], json!(null));
     assert_eq!(applied["jobs"][1]["added"]["revision"], 1);
     assert_eq!((&applied["jobs"][2]["id"], &applied["jobs"][2]["problem"]["code"]), (&json!("A"), &json!("bad-body")));
+    let text = applied["jobs"][1]["added"]["trigger_text"].as_str();
+    assert_eq!(text, server.get("/api/v1/jobs/nightly").json()["trigger_text"].as_str());
     server.post("/api/v1/apply", &json!({ "jobs": [], "extra": 1 })).problem(400, "bad-body");
     let many: Vec<_> = (0..1_001).map(|i| manual(&format!("j{i}"))).collect();
     server.post("/api/v1/apply", &json!({ "jobs": many })).problem(400, "bad-body");
+}
+
+#[test]
+fn apply_refuses_what_is_there_or_replaces_or_keeps_it() {
+    let server = Server::with_hello();
+    let apply = |on_conflict: &str| {
+        let mut changed = nightly();
+        changed["priority"] = json!(7);
+        let body = json!({ "jobs": [manual(&format!("new-{on_conflict}")), changed], "on_conflict": on_conflict });
+        server.post("/api/v1/apply", &body).expect(200).json()["jobs"].clone()
+    };
+    let priority = || server.get("/api/v1/jobs/nightly").json()["spec"]["priority"].clone();
+    server.post("/api/v1/jobs", &nightly()).expect(201);
+    let refused = apply("error");
+    assert_eq!((&refused[0]["added"]["revision"], &refused[1]["problem"]["code"], priority()), (&json!(1), &json!("job-exists"), json!(0)));
+    let kept = apply("keep");
+    assert_eq!((&kept[0]["added"]["revision"], &kept[1]["added"]["revision"], priority()), (&json!(1), &json!(1), json!(0)));
+    let replaced = apply("replace");
+    assert_eq!((&replaced[0]["added"]["revision"], &replaced[1]["added"]["revision"], priority()), (&json!(1), &json!(2), json!(7)));
+}
+
+#[test]
+fn apply_says_of_each_definition_that_cannot_be_read_why() {
+    let server = Server::with_hello();
+    let bodies = [
+        json!({ "id": "a", "component": "hello", "trigger": "manual", "colour": "red" }),
+        json!({ "component": "hello", "trigger": "manual" }),
+        json!({ "id": "c", "component": "hello" }),
+        json!("d"),
+        json!({ "id": "e", "component": "hello", "trigger": { "cron": "* * *" } }),
+        json!({ "id": "f", "component": "nowhere", "trigger": "manual" }),
+    ];
+    let applied = server.post("/api/v1/apply", &json!({ "jobs": bodies })).expect(200).json();
+    let told = |n: usize| (applied["jobs"][n]["id"].as_str().unwrap(), applied["jobs"][n]["problem"]["code"].as_str().unwrap());
+    let expected = [("a", "bad-body"), ("", "bad-body"), ("c", "bad-body"), ("", "bad-body"), ("e", "bad-cron"), ("f", "component-not-uploaded")];
+    assert_eq!([told(0), told(1), told(2), told(3), told(4), told(5)], expected);
+    assert!(applied["jobs"][0]["problem"]["detail"].as_str().unwrap().contains("colour"), "{applied}");
+    assert!(applied["jobs"][1]["problem"]["detail"].as_str().unwrap().contains("id"), "{applied}");
 }
 
 #[test]

@@ -52,6 +52,12 @@ fn a_component_that_imports_what_is_not_offered_is_refused_by_the_imports_name()
 }
 
 #[test]
+fn a_row_that_bench_does_not_measure_is_refused() {
+    let place = Place::default();
+    place.bellcage(&["bench", "--row", "3", "--row", "99"]).refused(2, "there is no row \"99\" to measure", "the rows are 1, 2, 2-workers, 2b, 3, ");
+}
+
+#[test]
 fn a_job_of_an_unknown_component_is_refused() {
     let place = Place::default();
     let _server = place.serve(&[]);

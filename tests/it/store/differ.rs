@@ -75,6 +75,7 @@ enum Step {
     Push(u64, u64),
     RemoveComponent(u64, Option<u32>),
     Add(Box<Job>, OnConflict),
+    AddMany(Vec<Job>, OnConflict),
     Look(u64),
     /// From the job as it was last looked at.
     Update(u64, Box<Job>, Option<Skipped>),
@@ -131,7 +132,10 @@ impl Plan {
             2..3 => Step::RemoveComponent(self.random.below(2), (!self.random.one_in(3)).then_some(1 + self.random.below(3) as u32)),
             3..13 => {
                 let conflict = [OnConflict::Error, OnConflict::Replace, OnConflict::Keep][self.random.below(3) as usize];
-                Step::Add(Box::new(self.job()), conflict)
+                match self.random.below(4) {
+                    0 => Step::AddMany((0..self.random.below(4)).map(|_| self.job()).collect(), conflict),
+                    _ => Step::Add(Box::new(self.job()), conflict),
+                }
             }
             13..17 => Step::Look(self.random.below(JOBS)),
             17..22 => {
@@ -288,6 +292,7 @@ impl World {
             Step::Push(n, bytes) => show(store.push_component(&tenant, &name(&n), bytes.to_le_bytes().to_vec(), serde_json::json!(bytes), now).await),
             Step::RemoveComponent(n, version) => show(store.remove_component(&tenant, &name(&n), version).await),
             Step::Add(job, conflict) => show(store.add_job(*job, conflict).await),
+            Step::AddMany(jobs, conflict) => show(store.add_jobs(jobs.into(), conflict).await),
             Step::Look(n) => {
                 let found = store.job(&key(&format!("job-{n}"))).await;
                 self.looked_at.retain(|job| job.key.id.as_str() != format!("job-{n}"));

@@ -47,6 +47,32 @@ rules! {
         assert_eq!(get_job(store, "a").await, job("a"));
     }
 
+    fn many_jobs_are_added_each_for_itself(store) {
+        add(store, job("b")).await;
+        let labelled = job_with("c", |spec| spec.labels = [("team".to_owned(), "billing".to_owned())].into());
+        let jobs = [job("a"), unbounded("b"), unbounded("a"), labelled.clone()];
+        let added = store.add_jobs(jobs.into(), OnConflict::Error).await.unwrap();
+        assert!(matches!(&added[..], [Ok(_), Err(StoreError::JobExists(b)), Err(StoreError::JobExists(a)), Ok(_)] if *b == key("b") && *a == key("a")), "{added:?}");
+        assert_eq!((added[0].as_ref().unwrap(), added[3].as_ref().unwrap()), (&job("a"), &labelled));
+        assert_eq!([get_job(store, "a").await, get_job(store, "b").await, get_job(store, "c").await], [job("a"), job("b"), labelled]);
+        assert_eq!(list(store, &[("team", "billing")], first_page(10)).await.0, ["c"]);
+        assert_eq!(store.counts().await.unwrap().jobs, 3);
+        assert_eq!(lease(store, 0).await.len(), 3);
+    }
+
+    fn of_many_jobs_those_that_exist_are_kept_or_replaced(store) {
+        add(store, job("a")).await;
+        let kept = store.add_jobs([unbounded("a"), job("b")].into(), OnConflict::Keep).await.unwrap();
+        assert!(matches!(&kept[..], [Ok(a), Ok(b)] if *a == job("a") && *b == job("b")), "{kept:?}");
+        let replaced = store.add_jobs([unbounded("a"), job("a"), job("c")].into(), OnConflict::Replace).await.unwrap();
+        assert_eq!(replaced.into_iter().map(|job| job.unwrap().revision).collect::<Vec<_>>(), [2, 3, 1]);
+        assert_eq!(get_job(store, "a").await, Job { revision: 3, ..job("a") });
+    }
+
+    fn no_jobs_are_added_without_fail(store) {
+        assert!(store.add_jobs([].into(), OnConflict::Error).await.unwrap().is_empty());
+    }
+
     fn a_replaced_job_keeps_its_history_and_with_its_trigger_its_next_firing(store) {
         add(store, Job { failures_in_row: 2, last_outcome: Some(Outcome::Failed), ..job("a") }).await;
         let wanted = Job { created_at: at(3), next_fire: Some(at(99)), wake_at: Some(at(99)), anchor: at(3), updated_at: at(3), ..unbounded("a") };
