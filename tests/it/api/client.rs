@@ -61,6 +61,22 @@ fn jobs_are_added_replaced_listed_paused_resumed_and_removed() {
 }
 
 #[test]
+fn any_number_of_definitions_is_applied_and_told_of_in_the_order_given() {
+    let server = Server::with_hello();
+    let mut follower = spec(&[]);
+    follower.trigger = serde_json::from_value(json!({ "after": ["job-1100"] })).unwrap();
+    let mut jobs = vec![AddJob { id: id("follower"), spec: follower }];
+    jobs.extend((0..1_101).map(|n| AddJob { id: id(&format!("job-{n}")), spec: spec(&[]) }));
+    // Together more than one body may have.
+    let large = "x".repeat(200 << 10);
+    jobs.extend((0..7).map(|n| AddJob { id: id(&format!("large-{n}")), spec: spec(&["say", &large]) }));
+    jobs.push(AddJob { id: id("job-0"), spec: spec(&["say", "again"]) });
+    let applied = client(&server).apply_all(&jobs, OnConflict::Keep).unwrap();
+    assert!(applied.jobs.iter().map(|job| &*job.id).eq(jobs.iter().map(|job| job.id.as_str())));
+    assert_eq!(applied.jobs.iter().filter_map(|job| job.problem.as_ref()).collect::<Vec<_>>(), Vec::<&bellcage::wire::Problem>::new());
+}
+
+#[test]
 fn runs_are_made_waited_for_listed_read_and_cancelled() {
     let server = Server::with_hello();
     let client = client(&server);
