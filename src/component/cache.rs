@@ -25,8 +25,9 @@ use wasmtime::Engine;
 
 use super::compile::Compiler;
 use super::inspect::INSPECTION_FORMAT;
+use super::queue::{Need, Place};
 use super::{Artefact, ComponentError, EngineSettings, Inspection, engine_config};
-use crate::job::Digest;
+use crate::job::{Digest, TenantId};
 
 const KEY: &str = "artefact.key";
 const PART: &str = "part";
@@ -42,8 +43,8 @@ type Flight = Arc<OnceCell<Result<Found, ComponentError>>>;
 /// Artefacts in one directory, for one engine.
 pub struct Cache {
     inner: Arc<Inner>,
-    /// Compilations under way: who asks for the same digest waits for the first.
-    flights: Mutex<HashMap<Digest, Flight>>,
+    /// Compilations under way: who asks for the same digest for the same tenant waits for the first.
+    flights: Mutex<HashMap<(TenantId, Digest), Flight>>,
 }
 
 struct Inner {
@@ -75,32 +76,40 @@ impl Cache {
         self.inner.path(digest).exists()
     }
 
-    /// The artefact of `bytes`, compiled if need be. However many ask for the same bytes at once, one compilation
-    /// runs and all get its answer.
+    /// `ensure_for` a push of the default tenant.
     pub async fn ensure(&self, compiler: &Compiler, bytes: &[u8]) -> Result<(Artefact, Inspection), ComponentError> {
+        self.ensure_for(&TenantId::default(), Need::Push, compiler, bytes).await
+    }
+
+    /// The artefact of `bytes`, compiled if need be. However many of a tenant ask for the same bytes at once, one compilation
+    /// runs and all get its answer; none waits for what another tenant has in the queue. Errors: also `TooManyWait`.
+    pub async fn ensure_for(&self, tenant: &TenantId, need: Need, compiler: &Compiler, bytes: &[u8]) -> Result<(Artefact, Inspection), ComponentError> {
         let digest = Digest::of(bytes);
         let inner = self.inner.clone();
         if let Some(found) = blocking(move || Ok(inner.find(&digest))).await? {
             return Ok(found);
         }
-        let flight = self.flights().entry(digest).or_default().clone();
-        let answer = flight.get_or_init(|| self.compile(compiler, digest, bytes)).await.clone();
+        // Who waits for another's compilation takes memory too.
+        let place = compiler.admit(tenant, need, bytes)?;
+        let asked = (tenant.clone(), digest);
+        let flight = self.flights().entry(asked.clone()).or_default().clone();
+        let answer = flight.get_or_init(|| self.compile(compiler, &place, digest, bytes)).await.clone();
         let mut flights = self.flights();
-        if flights.get(&digest).is_some_and(|current| Arc::ptr_eq(current, &flight)) {
-            flights.remove(&digest);
+        if flights.get(&asked).is_some_and(|current| Arc::ptr_eq(current, &flight)) {
+            flights.remove(&asked);
         }
         answer
     }
 
-    async fn compile(&self, compiler: &Compiler, digest: Digest, bytes: &[u8]) -> Result<Found, ComponentError> {
+    async fn compile(&self, compiler: &Compiler, place: &Place<'_>, digest: Digest, bytes: &[u8]) -> Result<Found, ComponentError> {
         let (part, file) = self.inner.part("cwasm")?;
         let out = file.try_clone().map_err(|e| ComponentError::machine("cannot write an artefact", e))?;
-        let inspection = compiler.compile(bytes, out).await?;
+        let inspection = compiler.compile(place, bytes, out).await?;
         let inner = self.inner.clone();
         blocking(move || inner.keep(digest, part, file, inspection)).await
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<Digest, Flight>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<(TenantId, Digest), Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,7 +23,6 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -31,8 +30,9 @@ use super::adapt::adapt;
 use super::engine::{MEMORIES_MAX, TABLES_MAX};
 use super::error::CompileCap;
 use super::inspect::{check_job, inspect};
+use super::queue::{Need, Place, Queue};
 use super::{ComponentError, EngineSettings, Inspection, as_shown, engine_config, upload};
-use crate::job::{Digest, bytes};
+use crate::job::{Digest, TenantId, bytes};
 
 /// The hidden subcommand of the binary that is the compile child. Whoever's `program` a compiler is must hand it to
 /// `executor::compile_child_main` before any other start-up work.
@@ -64,7 +64,7 @@ pub struct CompilerConfig {
     pub cpu: Duration,
     /// From the child's start to its end. Much more than the CPU time: on a busy machine a compilation waits.
     pub wall: Duration,
-    /// Children at once; further ones wait.
+    /// Children at once; further ones wait, and tenants take turns.
     pub at_once: usize,
     /// Nothing is compiled where the machine offers no Landlock or no seccomp. Otherwise they are used where there are any.
     pub confined: bool,
@@ -96,7 +96,7 @@ impl CompilerConfig {
 pub struct Compiler {
     config: CompilerConfig,
     settings: EngineSettings,
-    at_once: Semaphore,
+    queue: Queue,
 }
 
 /// What the child is told.
@@ -115,8 +115,8 @@ struct Brief {
 
 impl Compiler {
     pub fn new(config: CompilerConfig, settings: EngineSettings) -> Self {
-        let at_once = Semaphore::new(config.at_once.max(1));
-        Self { config, settings, at_once }
+        let queue = Queue::new(config.at_once);
+        Self { config, settings, queue }
     }
 
     /// Bytes of a component at most.
@@ -124,11 +124,16 @@ impl Compiler {
         self.config.source_max
     }
 
-    /// Compiles `component` into `artefact`, an empty file. What is in the file after an error means nothing.
-    pub(super) async fn compile(&self, component: &[u8], artefact: File) -> Result<Inspection, ComponentError> {
+    /// A place in the queue for a component of a tenant. Errors: `TooManyWait`.
+    pub(super) fn admit(&self, tenant: &TenantId, need: Need, component: &[u8]) -> Result<Place<'_>, ComponentError> {
         upload::check(component, self.config.source_max)?;
-        // Never closed, so a permit always comes.
-        let _permit = self.at_once.acquire().await;
+        self.queue.admit(tenant, need, component.len() as u64)
+    }
+
+    /// Compiles `component`, which has this place in the queue, into `artefact`, an empty file. What is in the file after an
+    /// error means nothing.
+    pub(super) async fn compile(&self, place: &Place<'_>, component: &[u8], artefact: File) -> Result<Inspection, ComponentError> {
+        let _turn = place.turn().await;
         let wall = self.config.wall;
         // Dropping the child, as a timeout does, kills it.
         match tokio::time::timeout(wall, self.compile_in_child(component, artefact)).await {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::queue;
 use crate::job::bytes;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum ComponentError {
     NeedsTooMuch { asked: String, max: String },
     #[error("compiling the component {cap}, more than the {limit} that a compilation may use")]
     OverCap { cap: CompileCap, limit: String },
+    /// More of one tenant than may at once.
+    #[error("too many components wait to be compiled: {}", queue::held(*.waiting, *.bytes))]
+    TooManyWait { waiting: usize, bytes: u64 },
     /// The machine does not offer what the compiler is confined with.
     #[error("nothing is compiled here without {missing}, which this machine does not offer")]
     Unconfined { missing: String },
@@ -104,6 +108,7 @@ impl ComponentError {
             Self::OverCap { cap: CompileCap::Memory, .. } => "compile-memory",
             Self::OverCap { cap: CompileCap::Wall, .. } => "compile-wall",
             Self::OverCap { cap: CompileCap::ArtefactSize, .. } => "compile-artefact-size",
+            Self::TooManyWait { .. } => "compiler-busy",
             Self::Unconfined { .. } => "compiler-unconfined",
             Self::CompilerFailed { .. } => "compiler-failed",
             Self::Damaged { .. } => "component-damaged",
@@ -129,6 +134,7 @@ impl ComponentError {
             Self::ExportMismatch { .. } => "build it against bellcage:job 0.1 as published: wit/job.wit",
             Self::NoEntry => "export a function, or make it a command (wasi:cli/run) by giving it a main function",
             Self::OverCap { .. } => "a very large function is the usual cause: let the guest's compiler optimise for size, or split it",
+            Self::TooManyWait { .. } => "push it again when some of these are done",
             Self::Unconfined { .. } => "see what this machine offers with: bellcage doctor; executor.confinement says what is demanded",
             _ => return None,
         };

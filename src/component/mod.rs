@@ -15,6 +15,7 @@ pub mod compile;
 mod engine;
 mod error;
 mod inspect;
+mod queue;
 pub mod signature;
 mod upload;
 
@@ -27,6 +28,7 @@ use crate::job::Digest;
 pub use engine::{EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 pub use error::{CompileCap, ComponentError, as_shown};
 pub use inspect::{EntryError, EntryInfo, EntryKind, Inspection, JOB_PACKAGE, JOB_VERSIONS, inspect, is_command_export};
+pub use queue::Need;
 pub use signature::{ArgError, Signature};
 
 /// A compiled component: a file written by our own compiler, authenticated before it is mapped.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::component::{Artefact, ComponentError, Inspection};
+use crate::component::{Artefact, ComponentError, Inspection, Need};
 use crate::job::{ComponentName, Digest, Job, Reference, TenantId, Version};
 use crate::store::StoreError;
 
@@ -21,7 +21,7 @@ impl Scheduler {
     /// does not ask for is held as `AsksForMore`, unless `accept` says so. Of the jobs that use the name, at most 1,000 are looked at.
     pub async fn push_component(&self, tenant: &TenantId, name: &ComponentName, bytes: Vec<u8>, accept: Accept) -> Result<PushReport, SchedulerError> {
         let inner = &self.inner;
-        let (artefact, inspection) = inner.cache.ensure(&inner.compiler, &bytes).await?;
+        let (artefact, inspection) = inner.cache.ensure_for(tenant, Need::Push, &inner.compiler, &bytes).await?;
         let before = inner.before(tenant, name, &artefact.digest).await?;
         let broken = match &before {
             Some((_, before)) => inner.broken_by(tenant, name, before, &inspection).await?,
@@ -67,7 +67,7 @@ impl Scheduler {
         loop {
             let found = self.components(tenant, page).await?;
             for component in found.items.iter().filter(|component| !inner.cache.has(&component.digest)) {
-                match inner.compiled(&component.digest).await {
+                match inner.compiled(tenant, &component.digest).await {
                     Ok(_) => compiled += 1,
                     Err(error) => tracing::warn!(component = %component.name, %error, "a component has no compiled form for this server, and cannot get one"),
                 }
@@ -180,17 +180,17 @@ impl Inner {
             return Ok(artefact);
         }
         let digest = self.component_version(tenant, &reference.name, reference.version).await?.digest;
-        let artefact = self.compiled(&digest).await?;
+        let artefact = self.compiled(tenant, &digest).await?;
         self.resolved().keep(as_of, |resolved| drop(resolved.artefacts.insert(pinned, artefact.clone())));
         Ok(artefact)
     }
 
-    async fn compiled(&self, digest: &Digest) -> Result<Artefact, SchedulerError> {
+    async fn compiled(&self, tenant: &TenantId, digest: &Digest) -> Result<Artefact, SchedulerError> {
         if let Some((artefact, _)) = self.cache.find(digest)? {
             return Ok(artefact);
         }
         let bytes = self.store.component_bytes(digest).await?;
-        Ok(self.cache.ensure(&self.compiler, &bytes).await?.0)
+        Ok(self.cache.ensure_for(tenant, Need::Run, &self.compiler, &bytes).await?.0)
     }
 }
 

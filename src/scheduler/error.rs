@@ -173,6 +173,7 @@ impl SchedulerError {
             Self::BreaksJobs { .. } | Self::AsksForMore { .. } => ErrorKind::Conflict,
             Self::Secret(e) => e.kind(),
             Self::ShuttingDown => ErrorKind::Unavailable,
+            Self::Component(ComponentError::TooManyWait { .. }) => ErrorKind::Unavailable,
             Self::Component(e) if e.is_ours() => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }

@@ -214,6 +214,7 @@ pub const CODES: &[Code] = &[
     ),
     code("compile-wall", "compiling the component took longer than compile.wall", "try again when the machine is less busy, or raise compile.wall"),
     code("compile-artefact-size", "the compiled component is larger than compile.artefact", "make the component smaller, or raise compile.artefact"),
+    code("compiler-busy", "too many components of the tenant wait to be compiled", "push it again when some of these are done"),
     code(
         "compiler-unconfined",
         "the machine offers no Landlock or no seccomp, without which nothing that was uploaded is compiled",
