@@ -7,6 +7,7 @@
 //! redirect is followed: the guest gets it, and what it asks next is another question. No proxy is taken from the environment,
 //! and no connection is kept, since who used it may have been granted more.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use ureq::{Agent, Timeout};
 
 use super::address::is_public;
 use crate::executor::{Answer, Asker, HttpRefusal, HttpRequest, HttpResponse, Network, Raw, Refusal};
-use crate::job::{Host, Target};
+use crate::job::{Host, Origin, Target};
 
 /// Headers of a request and of a response, and their bytes.
 const HEADERS_MAX: usize = 100;
@@ -32,6 +33,8 @@ const PATH_MAX: usize = 16 << 10;
 const WAITING_FOR_EACH: usize = 4;
 /// The longest that any exchange takes.
 const EXCHANGE_MAX: Duration = Duration::from_hours(1);
+/// The longest that connecting takes, which alone cannot be broken off.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// What makes a connection rather than an exchange. The executor keeps them from guests; this is for one that got out.
 const FORBIDDEN: [&str; 12] = [
     "connection",
@@ -84,87 +87,83 @@ impl Requests {
         let target = request.target().ok_or(Refusal::NotGranted)?;
         let place = self.all.clone().try_acquire_owned().map_err(|_| HttpRefusal::TooMany)?;
         let turn = self.at_once.clone().acquire_owned().await.map_err(|_| HttpRefusal::TooMany)?;
-        let exchange = Exchange { lookup: self.lookup.clone(), private: self.private, network, target, request, deadline: asker.deadline };
+        let left = asker.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(HttpRefusal::ConnectTimeout.into());
+        }
+        let Network { origins, body_max, .. } = network;
+        let addresses = Addresses { lookup: self.lookup.clone(), private: self.private, origins, target: target.clone() };
+        let agent = agent(&request, left, addresses);
+        let exchange = Exchange { agent: agent.clone(), target, request, body_max };
+        let _broken_off = BreakOff(agent);
         let (reply, answer) = oneshot::channel();
         let permits = (place, turn);
         let thread = std::thread::Builder::new().name("bellcage-http".to_owned());
-        let started = thread.spawn(move || perform(exchange, reply, permits));
+        let started = thread.spawn(move || perform(&exchange, reply, permits));
         started.map_err(|e| Refusal::Failed(format!("no thread for the request: {e}")))?;
         let response = answer.await.map_err(|_| Refusal::Failed("a fault in bellcage itself".to_owned()))??;
         Ok(Answer::Response(Box::new(response)))
     }
 }
 
+/// Ends an exchange that nobody waits for any more, whatever the other side does: it has a place that others need.
+struct BreakOff(Agent);
+
+impl Drop for BreakOff {
+    fn drop(&mut self) {
+        self.0.clone().shutdown();
+    }
+}
+
 type Reply = oneshot::Sender<Result<HttpResponse, HttpRefusal>>;
 
 /// The thread's whole life. Its permits go with it: one that is stuck in a look-up counts as long as it is.
-fn perform(exchange: Exchange, mut reply: Reply, _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit)) {
-    let response = exchange.perform(&mut reply);
+fn perform(exchange: &Exchange, reply: Reply, _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit)) {
     // Who asked may be gone.
-    let _ = reply.send(response);
+    let _ = reply.send(exchange.perform());
+}
+
+/// For one exchange.
+fn agent(request: &HttpRequest, left: Duration, addresses: Addresses) -> Agent {
+    let HttpRequest { connect, first_byte, between_bytes, .. } = *request;
+    let config = Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .save_redirect_history(false)
+        .allow_non_standard_methods(true)
+        .user_agent(AutoHeaderValue::None)
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        .max_response_header_size(HEADER_BYTES_MAX)
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
+        .timeout_global(Some(left.min(EXCHANGE_MAX)))
+        .timeout_connect(Some(connect.map_or(CONNECT_MAX, |connect| connect.min(CONNECT_MAX))))
+        .timeout_recv_response(first_byte)
+        .timeout_per_read(between_bytes)
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), addresses)
 }
 
 struct Exchange {
-    lookup: Arc<dyn Lookup>,
-    private: bool,
-    network: Network,
+    agent: Agent,
     target: Target,
     request: HttpRequest,
-    deadline: Instant,
+    body_max: u64,
 }
 
 impl Exchange {
-    fn perform(self, reply: &mut Reply) -> Result<HttpResponse, HttpRefusal> {
-        let addresses = self.addresses()?;
-        let left = self.deadline.saturating_duration_since(Instant::now()).min(EXCHANGE_MAX);
-        if left.is_zero() || reply.is_closed() {
-            return Err(HttpRefusal::ConnectTimeout);
-        }
-        let HttpRequest { connect, first_byte, between_bytes, .. } = self.request;
-        let config = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .save_redirect_history(false)
-            .allow_non_standard_methods(true)
-            .user_agent(AutoHeaderValue::None)
-            .accept(AutoHeaderValue::None)
-            .accept_encoding(AutoHeaderValue::None)
-            .max_response_header_size(HEADER_BYTES_MAX)
-            .max_idle_connections(0)
-            .max_idle_connections_per_host(0)
-            .timeout_global(Some(left))
-            .timeout_connect(connect)
-            .timeout_recv_response(first_byte)
-            .timeout_per_read(between_bytes)
-            .build();
-        let agent = Agent::with_parts(config, DefaultConnector::new(), Checked(addresses));
-        let body_max = self.network.body_max;
-        let response = match self.request.body.0.is_empty() {
-            true => agent.run(self.build(())?),
-            false => agent.run(self.build(self.request.body.0.clone())?),
-        };
+    fn perform(&self) -> Result<HttpResponse, HttpRefusal> {
+        let HttpRequest { method, body: Raw(body), .. } = &self.request;
+        // Of these a server may ask for the length also where there is nothing.
+        let has_body = !body.is_empty() || ["POST", "PUT", "PATCH"].contains(&&**method);
+        let response = if has_body { self.agent.run(self.build(&**body)?) } else { self.agent.run(self.build(())?) };
         let (parts, mut body) = response.map_err(|e| refusal(&e))?.into_parts();
         let headers = received(&parts.headers)?;
-        let body = read(body.as_reader(), body_max, reply)?;
+        let body = read(body.as_reader(), self.body_max)?;
         Ok(HttpResponse { status: parts.status.as_u16(), headers, body: Raw(body) })
-    }
-
-    /// Where to connect: looked up once, and checked.
-    fn addresses(&self) -> Result<Vec<SocketAddr>, HttpRefusal> {
-        let Target { scheme, host, port } = &self.target;
-        let found = match host {
-            Host::Address(address) => vec![SocketAddr::new(*address, *port)],
-            Host::Name(name) => self.lookup.look_up(name, *port).map_err(|_| HttpRefusal::NoSuchHost)?,
-        };
-        let named = |at: &SocketAddr| self.private && self.network.origins.iter().any(|origin| origin.names(*scheme, at.ip(), *port));
-        let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| is_public(at.ip()) || named(at));
-        match (allowed.is_empty(), refused.first()) {
-            (false, _) => Ok(allowed.into_iter().map(|at| SocketAddr::new(at.ip(), *port)).collect()),
-            (true, Some(at)) => Err(HttpRefusal::Address { target: self.target.to_string(), address: at.ip().to_canonical().to_string() }),
-            (true, None) => Err(HttpRefusal::NoSuchHost),
-        }
     }
 
     fn build<B>(&self, body: B) -> Result<Request<B>, HttpRefusal> {
@@ -203,8 +202,8 @@ fn received(headers: &HeaderMap) -> Result<Vec<(String, Raw)>, HttpRefusal> {
     Ok(headers.iter().map(|(name, value)| (name.to_string(), Raw(value.as_bytes().to_vec()))).collect())
 }
 
-/// Until its end, past `max`, or until nobody waits for it.
-fn read(mut from: impl Read, max: u64, reply: &mut Reply) -> Result<Vec<u8>, HttpRefusal> {
+/// Until its end, or past `max`.
+fn read(mut from: impl Read, max: u64) -> Result<Vec<u8>, HttpRefusal> {
     let mut body = Vec::new();
     let mut piece = vec![0; 64 << 10];
     loop {
@@ -218,22 +217,47 @@ fn read(mut from: impl Read, max: u64, reply: &mut Reply) -> Result<Vec<u8>, Htt
         if body.len() as u64 > max {
             return Err(HttpRefusal::ResponseBody { max });
         }
-        if reply.is_closed() {
-            return Err(HttpRefusal::Incomplete);
+    }
+}
+
+/// Finds where to connect, once: nothing but what it gives is connected to.
+struct Addresses {
+    lookup: Arc<dyn Lookup>,
+    private: bool,
+    origins: Vec<Origin>,
+    target: Target,
+}
+
+impl Addresses {
+    /// Those of the target that may be connected to.
+    fn find(&self) -> Result<Vec<SocketAddr>, HttpRefusal> {
+        let Target { scheme, host, port } = &self.target;
+        let found = match host {
+            Host::Address(address) => vec![SocketAddr::new(*address, *port)],
+            Host::Name(name) => self.lookup.look_up(name, *port).map_err(|_| HttpRefusal::NoSuchHost)?,
+        };
+        let named = |at: &SocketAddr| self.private && self.origins.iter().any(|origin| origin.names(*scheme, at.ip(), *port));
+        let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| is_public(at.ip()) || named(at));
+        match (allowed.is_empty(), refused.first()) {
+            (false, _) => Ok(allowed.into_iter().map(|at| SocketAddr::new(at.ip(), *port)).collect()),
+            (true, Some(at)) => Err(HttpRefusal::Address { target: self.target.to_string(), address: at.ip().to_canonical().to_string() }),
+            (true, None) => Err(HttpRefusal::NoSuchHost),
         }
     }
 }
 
-/// The addresses that were checked, whatever is asked.
-#[derive(Debug)]
-struct Checked(Vec<SocketAddr>);
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "addresses of {}", self.target)
+    }
+}
 
-impl Resolver for Checked {
+impl Resolver for Addresses {
     fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let mut found = self.empty();
         // As many as there is room for.
-        for address in self.0.iter().take(16) {
-            found.push(*address);
+        for address in self.find().map_err(|refusal| ureq::Error::Other(Box::new(refusal)))?.into_iter().take(16) {
+            found.push(address);
         }
         Ok(found)
     }
@@ -256,6 +280,7 @@ fn refusal(error: &ureq::Error) -> HttpRefusal {
         E::Tls(why) => HttpRefusal::Tls { why: (*why).to_owned() },
         E::Rustls(e) => HttpRefusal::Tls { why: e.to_string() },
         E::LargeResponseHeader(..) => HttpRefusal::ResponseHeaders,
+        E::Other(e) if let Some(refusal) = e.downcast_ref::<HttpRefusal>() => refusal.clone(),
         e => HttpRefusal::Protocol { why: e.to_string() },
     }
 }

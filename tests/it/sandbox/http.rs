@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bellcage::executor::{AttemptReport, AttemptRequest, Network, Reach};
-use bellcage::job::{Limits, Outcome};
+use bellcage::job::{Limits, Outcome, RunId};
 use bellcage::outside::{Lookup, World, WorldConfig};
 use jiff::SignedDuration;
 
@@ -93,6 +93,16 @@ async fn a_request_has_the_guests_headers_and_its_own_host_and_nothing_else_of_o
     let mut lines: Vec<_> = heard[0].lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["get / http/1.1", &format!("host: 127.0.0.1:{}", web.port), "x-token: abc"]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_empty_has_its_length_said_where_one_is_usual() {
+    let web = Web::start();
+    let args = ["send", "POST", &web.url("/length"), "", "send", "DELETE", &web.url("/length"), ""];
+    let report = Case::new(&[&web.origin()]).fetch(&args).await;
+    assert_eq!(report.stdout(), "200 0\n200 0\n");
+    let host = format!("host: 127.0.0.1:{}\r\n", web.port);
+    assert_eq!(web.heard(), [format!("post /length http/1.1\r\ncontent-length: 0\r\n{host}"), format!("delete /length http/1.1\r\n{host}")]);
 }
 
 #[tokio::test]
@@ -239,5 +249,27 @@ async fn a_guest_that_leaves_requests_behind_hurts_nobody() {
         assert_eq!((left.outcome, left.message()), (Outcome::Succeeded, ""));
         let next = executor.run(AttemptRequest { args: ["get", &*hello][..].into(), ..request.clone() }).await;
         assert_eq!(next.stdout(), "200 hello\n");
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_attempt_is_over_gives_its_place_to_others() {
+    let web = Web::start();
+    let executor = executor_with(Arc::new(World::passing(WorldConfig { http_at_once: 1, ..WorldConfig::default() })));
+    let request = AttemptRequest { reach: granted(&[&web.origin()]), ..cage::request(&cage::built_guest("fetch")).await };
+    for (n, path) in ["/silence", "/half"].into_iter().enumerate() {
+        let url = web.url(path);
+        // It may take longer than all that the next one may.
+        let limits = Limits { timeout: SignedDuration::from_mins(10), ..Limits::default() };
+        let waits = AttemptRequest { args: ["get", &*url][..].into(), run: RunId(uuid::Uuid::now_v7()), limits, ..request.clone() };
+        let run = waits.run;
+        let (report, ()) = tokio::join!(executor.run(waits), async {
+            web.has_heard(2 * n + 1).await;
+            executor.cancel(run, "enough");
+        });
+        assert_eq!(report.outcome, Outcome::Cancelled, "{path}");
+        // There is one place, and the other side still holds the connection.
+        let next = AttemptRequest { args: ["get", &*web.url("/")][..].into(), run: RunId(uuid::Uuid::now_v7()), ..request.clone() };
+        assert_eq!(executor.run(next).await.stdout(), "200 hello\n", "{path}");
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Its threads end with the tests' process.
 pub struct Web {
@@ -38,6 +39,17 @@ impl Web {
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
+
+    /// Waits for so many requests, at the latest for half a minute.
+    pub async fn has_heard(&self, n: usize) {
+        for _ in 0..3_000 {
+            if self.heard().len() >= n {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{n} requests were to come, but there are {}", self.heard().len());
+    }
 }
 
 /// One request, then the end. Who goes away meanwhile is no concern of ours.
@@ -67,6 +79,7 @@ fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>) {
         ("/endless", _) => while to.write_all(b"HTTP/1.1 200 OK\r\n\r\n").and_then(|()| to.write_all(&[b'x'; 65_536])).is_ok() {},
         ("/cut", _) => drop(to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")),
         ("/noise", _) => drop(to.write_all(b"this is no answer\r\n\r\n")),
+        ("/half", _) => drop(to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").and_then(|()| (&stream).read(&mut [0; 1]))),
         ("/silence", _) => drop((&stream).read(&mut [0; 1])),
         _ => answer("404 Not Found", "", b"nothing here"),
     }
