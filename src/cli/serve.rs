@@ -244,7 +244,11 @@ fn token(data: &Path, given: &str) -> Result<String> {
     let path = data.join("token");
     match read_small(&path) {
         Ok(token) if !token.trim().is_empty() => {
-            refuse_readable(&path)?;
+            if is_readable_by_others(&path)? {
+                return Err(CliError::new(Exit::FAILED, "file", format!("{}: other users of this machine can read the server's token", path.display())).hint(
+                    format!("make it yours alone: chmod 600 {0}; or, where somebody may have read it, remove it, and the server makes another", path.display()),
+                ));
+            }
             Ok(token.trim().to_owned())
         }
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -258,17 +262,10 @@ fn token(data: &Path, given: &str) -> Result<String> {
     }
 }
 
-/// Who can read the token can do all that its holder can.
-fn refuse_readable(token: &Path) -> Result<()> {
-    let about = fs::metadata(token).map_err(|e| CliError::file(token, &e))?;
-    if about.permissions().mode() & 0o077 != 0 {
-        let message = format!("{}: other users of this machine can read the server's token", token.display());
-        return Err(CliError::new(Exit::FAILED, "file", message).hint(format!(
-            "make it yours alone: chmod 600 {0}; or, where somebody may have read it, remove it, and the server makes another",
-            token.display()
-        )));
-    }
-    Ok(())
+/// Who can read the token, or the key of the secrets, can do all that its holder can.
+fn is_readable_by_others(path: &Path) -> Result<bool> {
+    let about = fs::metadata(path).map_err(|e| CliError::file(path, &e))?;
+    Ok(about.permissions().mode() & 0o077 != 0)
 }
 
 /// The text of a plain file of `TOKEN_FILE_MAX` bytes at most: reading a pipe would never end.
@@ -283,10 +280,20 @@ fn read_small(path: &Path) -> std::io::Result<String> {
 /// The key that was given, else a file's: the one that was named, or the data directory's, made at the first start.
 fn secrets_key(config: &Config, data: &Path) -> Result<SecretsKey> {
     if let Some(key) = named_secrets_key(config)? {
+        let file = &config.secrets.key_file;
+        // What hands such files out may know no other way, and there may be nobody else.
+        if config.secrets.key.expose().is_empty() && is_readable_by_others(file)? {
+            tracing::warn!("{}: other users of this machine can read the key of the secrets", file.display());
+        }
         return Ok(key);
     }
     let path = data.join("secrets.key");
     match read_small(&path) {
+        Ok(_) if is_readable_by_others(&path)? => {
+            let message = format!("{}: other users of this machine can read the key of the secrets", path.display());
+            Err(CliError::new(Exit::FAILED, "file", message)
+                .hint(format!("make it yours alone: chmod 600 {}; secrets that somebody may have read are to be changed where they are used", path.display())))
+        }
         Ok(text) => SecretsKey::parse(&text).ok_or_else(|| bad_secrets_key(&path.display().to_string())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let key = SecretsKey::random().map_err(|e| CliError::file(Path::new("/dev/urandom"), &e))?;
@@ -342,6 +349,7 @@ fn options(config: &Config) -> Options {
         kv_quota_cap: config.key_value.quota_cap,
         http_body: config.http.body,
         http_per_attempt: config.http.per_attempt,
+        http_private: config.http.private,
         tenant_caps: config.tenant.iter().map(|(tenant, of)| (tenant.clone(), of.limits.clone())).collect(),
         lease: config.scheduler.lease,
         batch_max: config.scheduler.batch_max,

@@ -205,6 +205,8 @@ pub enum HttpRefusal {
     NotGranted { target: String },
     #[error("{target} is at {address}, which is not on the public internet, and no grant names that address")]
     Address { target: String, address: String },
+    #[error("{target} is at {address}, which is not on the public internet, and this server connects to no such address (http.private = false)")]
+    PrivateAddress { target: String, address: String },
     #[error("too many requests at once")]
     TooMany,
     #[error("the request's body is above {max} bytes, the most that is sent")]
@@ -236,7 +238,7 @@ pub enum HttpRefusal {
 impl HttpRefusal {
     /// Whether it was the job's grant that forbade it.
     pub fn is_denied(&self) -> bool {
-        matches!(self, Self::NotGranted { .. } | Self::Address { .. })
+        matches!(self, Self::NotGranted { .. } | Self::Address { .. } | Self::PrivateAddress { .. })
     }
 }
 

@@ -91,13 +91,40 @@ impl Grants {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Refuses origins of private networks and of this machine where the server connects to none.
+    pub fn check_private(&self, allowed: bool) -> Result<(), GrantError> {
+        match self.http.iter().find(|origin| !allowed && origin.is_private()) {
+            Some(origin) => Err(GrantError::PrivateAddress { origin: origin.to_string() }),
+            None => Ok(()),
+        }
+    }
 }
 
-/// A grant that is above the server's cap.
+/// A grant that this server does not give.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     #[error("grants.kv.quota = {asked} is above this server's cap of {cap}")]
     Quota { asked: String, cap: String },
+    #[error("grants.http = {origin:?} is not on the public internet, and this server lets no job reach such addresses")]
+    PrivateAddress { origin: String },
+}
+
+impl GrantError {
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Quota { .. } => "bad-limit",
+            Self::PrivateAddress { .. } => "private-address",
+        }
+    }
+
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Quota { .. } => "see the caps with: bellcage config show",
+            Self::PrivateAddress { .. } => "its operator allows them with http.private = true",
+        }
+    }
 }
 
 impl KvGrant {

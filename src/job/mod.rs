@@ -4,6 +4,7 @@
 //! job *should do next* is decided in `plan`; what these values look like to a user (TOML, JSON) is decided
 //! here, by their serde forms, which are a public contract.
 
+mod address;
 mod after;
 pub mod bytes;
 mod directory;
@@ -21,6 +22,7 @@ mod secret;
 mod spec;
 mod stdio;
 
+pub use address::is_public;
 pub use after::{After, UpstreamEnd};
 pub use directory::{DirectoryError, DirectoryGrant};
 pub use grants::{GrantError, GrantKind, Grants, KvGrant};

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::is_public;
+
 /// What a request is allowed by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -88,6 +90,15 @@ impl Origin {
             (OriginHost::Below(_), Host::Address(_)) => false,
         };
         host && self.scheme == target.scheme && self.port == target.port
+    }
+
+    /// Whether it names an address that is not on the public internet.
+    pub fn is_private(&self) -> bool {
+        match &self.host {
+            OriginHost::Exactly(Host::Address(named)) => !is_public(*named),
+            OriginHost::Exactly(Host::Name(name)) => name == "localhost",
+            OriginHost::Below(_) => false,
+        }
     }
 
     /// Whether it names this very address; the name `localhost` stands for the machine's own.
@@ -297,6 +308,11 @@ mod tests {
         let names = |typed: &str, address: &str| origin(typed).names(Scheme::Http, address.parse().unwrap(), 80);
         assert!(names("http://10.0.0.1", "10.0.0.1") && names("http://localhost", "127.0.0.1") && names("http://localhost", "::1"));
         assert!(!names("http://10.0.0.1", "10.0.0.2") && !names("http://example.com", "127.0.0.1") && !names("http://localhost", "10.0.0.1"));
+        for (typed, private) in
+            [("http://10.0.0.1", true), ("http://[::1]", true), ("https://localhost", true), ("http://1.1.1.1", false), ("http://a.b", false)]
+        {
+            assert_eq!(origin(typed).is_private(), private, "{typed}");
+        }
         assert!(!names("https://10.0.0.1", "10.0.0.1") && !names("http://10.0.0.1:81", "10.0.0.1"));
     }
 }

@@ -20,9 +20,8 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Timeout};
 
-use super::address::is_public;
 use crate::executor::{Answer, Asker, HttpRefusal, HttpRequest, HttpResponse, Network, Raw, Refusal};
-use crate::job::{Host, Origin, Target};
+use crate::job::{Host, Origin, Target, is_public};
 
 /// Headers of a request and of a response, and their bytes.
 const HEADERS_MAX: usize = 100;
@@ -240,9 +239,14 @@ impl Addresses {
         let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| is_public(at.ip()) || named(at));
         match (allowed.is_empty(), refused.first()) {
             (false, _) => Ok(allowed.into_iter().map(|at| SocketAddr::new(at.ip(), *port)).collect()),
-            (true, Some(at)) => Err(HttpRefusal::Address { target: self.target.to_string(), address: at.ip().to_canonical().to_string() }),
+            (true, Some(at)) => Err(self.refused(at.ip().to_canonical().to_string())),
             (true, None) => Err(HttpRefusal::NoSuchHost),
         }
+    }
+
+    fn refused(&self, address: String) -> HttpRefusal {
+        let target = self.target.to_string();
+        if self.private { HttpRefusal::Address { target, address } } else { HttpRefusal::PrivateAddress { target, address } }
     }
 }
 

@@ -6,7 +6,6 @@
 //! ```
 //! Nothing here knows of wasm, of worker processes or of jobs beyond whose namespace is meant.
 
-mod address;
 mod http;
 mod key_value;
 

@@ -113,9 +113,9 @@ impl SecretError {
         match self {
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Value { .. } => ErrorKind::Invalid,
-            Self::TooMany { .. } => ErrorKind::Conflict,
+            // No fault that only the log may name: what is stored is at odds with what is asked.
+            Self::TooMany { .. } | Self::OtherKey { .. } | Self::Damaged { .. } => ErrorKind::Conflict,
             Self::NoKey => ErrorKind::Unavailable,
-            Self::OtherKey { .. } | Self::Damaged { .. } => ErrorKind::Internal,
         }
     }
 
@@ -203,7 +203,8 @@ impl SchedulerError {
             Self::Directory(e) => e.code(),
             Self::Trigger(e) => e.code,
             Self::Spec(_) => "bad-job",
-            Self::Limit(_) | Self::Grant(_) => "bad-limit",
+            Self::Limit(_) => "bad-limit",
+            Self::Grant(e) => e.code(),
             Self::Id(_) => "bad-id",
             Self::Reference(_) => "bad-reference",
             Self::ComponentNotUploaded(_) => "component-not-uploaded",
@@ -227,9 +228,9 @@ impl SchedulerError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Store(StoreError::NotFound { .. }) => {
-                Some("see what there is: bellcage job list, bellcage runs list, bellcage component list, bellcage calendar list".to_owned())
-            }
+            Self::Store(StoreError::NotFound { .. }) => Some(
+                "see what there is: bellcage job list, bellcage runs list, bellcage component list, bellcage calendar list, bellcage secret list".to_owned(),
+            ),
             Self::Store(StoreError::JobExists(_)) => Some("replace it with --on-conflict replace, or keep it with --on-conflict keep".to_owned()),
             Self::Store(StoreError::Conflict(_)) => Some("read the job again and repeat the change".to_owned()),
             Self::Store(StoreError::CalendarInUse { .. }) => {
@@ -257,7 +258,8 @@ impl SchedulerError {
             Self::PastStart { .. } => Some("leave the time out to run it now".to_owned()),
             Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
             Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),
-            Self::Limit(_) | Self::Grant(_) => Some("see the caps with: bellcage config show".to_owned()),
+            Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),
+            Self::Grant(e) => Some(e.hint().to_owned()),
             _ => None,
         }
     }

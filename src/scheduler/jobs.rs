@@ -269,6 +269,7 @@ impl Inner {
         spec.validate()?;
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
         self.options.reach(key, &spec.grants)?;
+        spec.grants.check_private(self.options.http_private)?;
         spec.limits.resolve(&self.options.limits, self.options.caps_of(&key.tenant))?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;

@@ -77,6 +77,8 @@ pub struct Options {
     pub http_body: u64,
     /// HTTP requests of one attempt at once.
     pub http_per_attempt: u32,
+    /// Whether a grant may name addresses that are not on the public internet.
+    pub http_private: bool,
     /// The most that a job of a tenant may ask for, where that is less.
     pub tenant_caps: BTreeMap<TenantId, LimitsSpec>,
     /// How long a claimed run stays ours without a sign of life. Renewed at a third of this.
@@ -122,6 +124,7 @@ impl Default for Options {
             kv_quota_cap: 64 << 20,
             http_body: 8 << 20,
             http_per_attempt: 4,
+            http_private: true,
             tenant_caps: BTreeMap::new(),
             lease: SignedDuration::from_secs(15),
             batch_max: 500,
@@ -335,8 +338,9 @@ impl Scheduler {
             in_flight: Mutex::default(),
             following: tokio::sync::Mutex::default(),
         });
-        inner.look_at_secrets().await?;
         tokio::spawn(driver::drive(inner.clone()));
+        // Beside the rest: there may be many.
+        tokio::spawn(secrets::tell_unreadable(inner.clone()));
         Ok(Self { inner })
     }
 

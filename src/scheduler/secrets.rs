@@ -1,9 +1,11 @@
 //! Verbs on secrets. A value goes in, and comes out only into an attempt that was granted it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::job::{SecretName, SecretText, TenantId};
-use crate::store::{Secret, StoreError};
+use crate::store::{Secret, Store, StoreError};
 
 use super::error::SecretError;
 use super::{Inner, Page, PageRequest, Scheduler, SchedulerError, SecretsKey};
@@ -46,6 +48,14 @@ impl Scheduler {
     }
 }
 
+/// Tells which secrets no run can be given.
+pub(super) async fn tell_unreadable(inner: Arc<Inner>) {
+    match Unreadable::among(&*inner.store, inner.options.secrets_key.as_ref()).await {
+        Ok(unreadable) => unreadable.tell(),
+        Err(error) => tracing::error!(%error, "the secrets could not be looked through for those that no run can be given"),
+    }
+}
+
 fn check(name: &SecretName, value: &SecretText) -> Result<(), SecretError> {
     let name = name.clone();
     match value.expose() {
@@ -80,14 +90,95 @@ impl Inner {
         }
         Ok(values)
     }
+}
 
-    /// Secrets of the first tenant that this server's key does not open are told when it starts.
-    pub(super) async fn look_at_secrets(&self) -> Result<(), StoreError> {
-        let page = self.store.secrets(&TenantId::default(), PageRequest { after: None, limit: PageRequest::LIMIT_MAX }).await?;
-        let unreadable: Vec<_> = page.items.iter().filter(|secret| !self.info(secret).readable).map(|secret| secret.name.as_str()).collect();
-        if !unreadable.is_empty() {
-            tracing::error!("these secrets were stored under another key than this server has, and no run can be given them: {}", unreadable.join(", "));
+/// Secrets that no run can be given, of every tenant, whose name stands before theirs where it is not the first.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Unreadable {
+    other_key: Vec<String>,
+    damaged: Vec<String>,
+}
+
+impl Unreadable {
+    async fn among(store: &dyn Store, key: Option<&SecretsKey>) -> Result<Self, StoreError> {
+        let mut unreadable = Self::default();
+        let mut tenants = FIRST;
+        loop {
+            let page = store.tenants(tenants).await?;
+            for tenant in &page.items {
+                unreadable.add_those_of(tenant, store, key).await?;
+            }
+            match page.next {
+                Some(next) => tenants = PageRequest { after: Some(next), ..FIRST },
+                None => return Ok(unreadable),
+            }
         }
-        Ok(())
+    }
+
+    async fn add_those_of(&mut self, tenant: &TenantId, store: &dyn Store, key: Option<&SecretsKey>) -> Result<(), StoreError> {
+        let mut secrets = FIRST;
+        loop {
+            let page = store.secrets(tenant, secrets).await?;
+            for Secret { name, sealed, .. } in &page.items {
+                let full = || if *tenant == TenantId::default() { name.to_string() } else { format!("{tenant}/{name}") };
+                match key.map(|key| key.open(tenant, name, sealed)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(SecretError::Damaged { .. })) => self.damaged.push(full()),
+                    Some(Err(_)) | None => self.other_key.push(full()),
+                }
+            }
+            match page.next {
+                Some(next) => secrets = PageRequest { after: Some(next), ..FIRST },
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn tell(&self) {
+        let Self { other_key, damaged } = self;
+        if !other_key.is_empty() {
+            tracing::error!(
+                "these secrets were stored under another key than this server has, and no run can be given them: {}; start it with that key, or store them again",
+                shown(other_key)
+            );
+        }
+        if !damaged.is_empty() {
+            tracing::error!("what is stored of these secrets was changed or cut off, and no run can be given them: {}; store them again", shown(damaged));
+        }
+    }
+}
+
+const FIRST: PageRequest = PageRequest { after: None, limit: PageRequest::LIMIT_MAX };
+/// A line of the log names so many.
+const SHOWN_MAX: usize = 20;
+
+fn shown(names: &[String]) -> String {
+    let more = names.len().saturating_sub(SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names[..names.len().min(SHOWN_MAX)].join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[tokio::test]
+    async fn every_tenants_secrets_that_cannot_be_opened_are_found() {
+        let (store, ours, theirs) = (Memory::default(), SecretsKey::random().unwrap(), SecretsKey::random().unwrap());
+        for (tenant, typed, key, cut) in [("default", "A", &ours, 0), ("default", "B", &theirs, 0), ("other", "A", &theirs, 0), ("other", "C", &ours, 1)] {
+            let (tenant, name): (TenantId, SecretName) = (tenant.parse().unwrap(), typed.parse().unwrap());
+            let mut sealed = key.seal(&tenant, &name, &SecretText::new("hush".to_owned())).unwrap();
+            sealed.truncate(sealed.len() - cut);
+            store.put_secret(Secret { tenant, name, sealed, updated_at: Timestamp::UNIX_EPOCH }, 10).await.unwrap();
+        }
+        let found = Unreadable::among(&store, Some(&ours)).await.unwrap();
+        assert_eq!(found, Unreadable { other_key: vec!["B".to_owned(), "other/A".to_owned()], damaged: vec!["other/C".to_owned()] });
+    }
+
+    #[test]
+    fn a_line_of_the_log_names_some_and_counts_the_rest() {
+        let names: Vec<_> = (0..22).map(|n| format!("S{n}")).collect();
+        assert!(shown(&names).ends_with("S18, S19 and 2 more") && shown(&names[..2]) == "S0, S1", "{}", shown(&names));
     }
 }

@@ -272,6 +272,9 @@ pub trait Store: Send + Sync + 'static {
     /// `CalendarInUse` where jobs refer to it.
     async fn remove_calendar(&self, tenant: &TenantId, name: &CalendarName) -> Result<(), StoreError>;
 
+    /// The tenants that have a job or a secret, by name; the cursor is a name.
+    async fn tenants(&self, page: PageRequest) -> Result<Page<TenantId>, StoreError>;
+
     // Secrets.
 
     /// Adds a secret, or puts it in the place of the one of its name. False where its tenant has `max` others: then nothing was stored.

@@ -157,7 +157,7 @@ fn told(refusal: Refusal) -> Error {
     };
     match refusal {
         HttpRefusal::NotGranted { .. } => Error::HttpRequestDenied,
-        HttpRefusal::Address { .. } => Error::DestinationIpProhibited,
+        HttpRefusal::Address { .. } | HttpRefusal::PrivateAddress { .. } => Error::DestinationIpProhibited,
         HttpRefusal::TooMany => Error::ConnectionLimitReached,
         HttpRefusal::RequestBody { max } => Error::HttpRequestBodySize(Some(max)),
         HttpRefusal::ResponseBody { max } => Error::HttpResponseBodySize(Some(max)),

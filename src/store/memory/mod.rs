@@ -271,6 +271,14 @@ impl Store for Memory {
         self.state().remove_calendar(tenant, name)
     }
 
+    async fn tenants(&self, page: PageRequest) -> Result<Page<TenantId>, StoreError> {
+        let (state, after, limit) = (self.state(), page.after::<TenantId>()?, page.limit());
+        let jobs = state.jobs.keys().map(|key| &key.tenant);
+        let all: BTreeSet<_> = jobs.chain(state.secrets.keys().map(|(tenant, _)| tenant)).collect();
+        let found = all.into_iter().filter(|tenant| after.as_ref().is_none_or(|after| *tenant > after));
+        Ok(Page::cut(found.take(limit + 1).cloned().collect(), limit, ToString::to_string))
+    }
+
     async fn put_secret(&self, secret: Secret, max: u64) -> Result<bool, StoreError> {
         Ok(self.state().put_secret(secret, max))
     }

@@ -39,6 +39,8 @@ const INVARIANTS: &[&str] = &[
      JOIN (SELECT job, count(*) AS keys, sum(length(CAST(key AS BLOB)) + length(value)) AS bytes FROM kv GROUP BY job) AS k ON k.job = job.id \
      WHERE u.keys <> k.keys OR u.bytes <> k.bytes",
     "SELECT 'job ' || name || ' was removed, but it keeps keys' FROM job WHERE removed = 1 AND EXISTS (SELECT 1 FROM kv WHERE kv.job = job.id)",
+    "SELECT 'secret ' || name || ' of tenant ' || coalesce((SELECT name FROM tenant WHERE id = secret.tenant), '?') || ' has no value' FROM secret WHERE length(sealed) = 0",
+    "SELECT 'a secret has a name that is none: ' || name FROM secret WHERE name = '' OR name GLOB '*[^A-Za-z0-9_]*' OR name GLOB '[0-9]*' OR length(name) > 100",
     "SELECT 'an attempt is left of run ' || hex(run) || ', which is gone' FROM attempt WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = attempt.run)",
 ];
 

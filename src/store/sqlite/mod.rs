@@ -241,6 +241,10 @@ impl Store for Sqlite {
         self.write(move |w| w.remove_calendar(&tenant, &name)).await
     }
 
+    async fn tenants(&self, page: PageRequest) -> Result<Page<TenantId>, StoreError> {
+        self.read(move |db| db.tenants(&page)).await
+    }
+
     async fn put_secret(&self, secret: Secret, max: u64) -> Result<bool, StoreError> {
         self.write(move |w| w.put_secret(&secret, max)).await
     }

@@ -33,6 +33,15 @@ impl Writer {
 }
 
 impl Db {
+    pub(super) fn tenants(&self, page: &PageRequest) -> Done<Page<TenantId>> {
+        let after = page.after::<TenantId>()?.map(String::from).unwrap_or_default();
+        let limit = page.limit();
+        let sql = "SELECT name FROM tenant WHERE name > ? AND (EXISTS (SELECT 1 FROM job WHERE tenant = tenant.id AND removed = 0) \
+                   OR EXISTS (SELECT 1 FROM secret WHERE tenant = tenant.id)) ORDER BY name LIMIT ?";
+        let items = self.query_all(sql, params![after, Count(limit as u64 + 1)], |row| Ok(row.get::<_, Text<TenantId>>(0)?.0))?;
+        Ok(Page::cut(items, limit, ToString::to_string))
+    }
+
     pub(super) fn secret(&self, tenant: &TenantId, name: &SecretName) -> Done<Secret> {
         let Some(number) = find_tenant(self, tenant)? else { return Err(apply::no_secret(name).into()) };
         let sql = "SELECT name, sealed, updated_at FROM secret WHERE tenant = ? AND name = ?";

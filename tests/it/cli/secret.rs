@@ -64,7 +64,7 @@ fn a_secret_that_is_not_there_is_refused_when_the_job_is_added_and_one_that_went
     place.bellcage(&["secret", "rm", "API_KEY"]).ok();
     assert_eq!(place.bellcage(&["trigger", "a", "--wait"]).code, 27);
     assert_eq!(place.json(&["runs", "list", "--job", "a"])["runs"][0]["error"]["code"], "no-such-secret");
-    place.bellcage(&["secret", "rm", "API_KEY"]).refused(3, "secret \"API_KEY\" does not exist", "");
+    place.bellcage(&["secret", "rm", "API_KEY"]).refused(3, "secret \"API_KEY\" does not exist", "see what there is: ");
 }
 
 #[test]
@@ -77,13 +77,35 @@ fn under_another_key_a_secret_is_known_and_given_to_nobody() {
     assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     place.write("other.key", "5e".repeat(32));
     let server = place.serve(&["--set", "secrets.key_file=other.key"]);
-    assert!(server.log().contains("stored under another key"), "{}", server.log());
+    place.wait("what the log says of it", || {
+        server.log().contains("stored under another key than this server has, and no run can be given them: API_KEY;").then_some(())
+    });
+    let add = place.bellcage(&["job", "add", "b", "--component", "probe", "--manual", "--secret", "API_KEY"]);
+    add.refused(4, "secret \"API_KEY\" was stored under another key than this server has", "start the server with the key that it was stored under");
     assert_eq!(place.json(&["secret", "list"])["secrets"][0]["readable"], false);
     assert_eq!(place.bellcage(&["trigger", "a", "--wait"]).code, 27);
     assert_eq!(place.json(&["runs", "list", "--job", "a"])["runs"][0]["error"]["code"], "secrets-key-differs");
     server.stop();
     let _server = place.serve(&[]);
     assert_eq!(place.bellcage(&["trigger", "a", "--wait"]).ok(), format!("API_KEY={VALUE}\n"));
+}
+
+#[test]
+fn a_key_that_others_can_read_starts_no_server_and_is_told_where_somebody_else_made_it() {
+    let place = Place::default();
+    place.serve(&[]).stop();
+    let readable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(place.path(".bellcage/secrets.key"), readable.clone()).unwrap();
+    let refused = place.bellcage(&["serve", "--listen", "127.0.0.1:0"]);
+    refused.refused(
+        1,
+        ".bellcage/secrets.key: other users of this machine can read the key of the secrets",
+        "make it yours alone: chmod 600 .bellcage/secrets.key",
+    );
+    let own = place.write("own.key", "5e".repeat(32));
+    std::fs::set_permissions(own, readable).unwrap();
+    let server = place.serve(&["--set", "secrets.key_file=own.key"]);
+    assert!(server.log().contains("own.key: other users of this machine can read the key of the secrets"), "{}", server.log());
 }
 
 #[test]

@@ -53,6 +53,20 @@ rules! {
         assert!(matches!(store.remove_secret(&tenant, &name("A")).await, Err(StoreError::NotFound { .. })));
     }
 
+    fn tenants_are_listed_for_as_long_as_they_have_something(store) {
+        let names = async |page| {
+            let found: Page<TenantId> = store.tenants(page).await.unwrap();
+            (found.items.iter().map(ToString::to_string).collect::<Vec<_>>(), found.next)
+        };
+        for tenant in ["b", "a", "gone"] {
+            store.put_secret(Secret { tenant: tenant.parse().unwrap(), ..secret("A", b"x") }, 10).await.unwrap();
+        }
+        store.remove_secret(&"gone".parse().unwrap(), &name("A")).await.unwrap();
+        store.add_job(job("j"), OnConflict::Error).await.unwrap();
+        assert_eq!(names(PageRequest { after: None, limit: 2 }).await, (vec!["a".to_owned(), "b".to_owned()], Some("b".to_owned())));
+        assert_eq!(names(PageRequest { after: Some("b".to_owned()), limit: 2 }).await, (vec!["default".to_owned()], None));
+    }
+
     fn a_tenant_sees_no_other_tenants_secrets(store) {
         let other: TenantId = "other".parse().unwrap();
         store.put_secret(secret("A", b"x"), 10).await.unwrap();

@@ -331,13 +331,22 @@ async fn a_check_finds_what_no_constraint_can() {
     let (directory, store) = sqlite_store();
     add(&store, job("a")).await;
     store.add_run(run("a", 0, 1)).await.unwrap();
+    let (tenant, name, sealed) = (TenantId::default(), "A".parse().unwrap(), b"sealed".to_vec());
+    store.put_secret(bellcage::store::Secret { tenant, name, sealed, updated_at: at(0) }, 10).await.unwrap();
     drop(store);
     let db = shell(directory.path());
-    db.execute_batch("PRAGMA foreign_keys = OFF; UPDATE tally SET unfinished = 7; UPDATE run SET turn = 0; DELETE FROM job_spec; UPDATE job SET tenant = 5")
+    db.execute_batch("PRAGMA foreign_keys = OFF; UPDATE secret SET name = 'A-1', sealed = x''; UPDATE tally SET unfinished = 7; UPDATE run SET turn = 0; DELETE FROM job_spec; UPDATE job SET tenant = 5")
         .unwrap();
     drop(db);
     let found = open(directory.path()).unwrap().check().await.unwrap();
-    for wrong in ["unfinished runs", "is held back", "has no definition", "refers to a row of tenant"] {
+    for wrong in [
+        "unfinished runs",
+        "is held back",
+        "has no definition",
+        "secret A-1 of tenant default has no value",
+        "a secret has a name that is none: A-1",
+        "refers to a row of tenant",
+    ] {
         assert_eq!(found.iter().filter(|line| line.contains(wrong)).count(), 1, "{wrong}: {found:?}");
     }
 }

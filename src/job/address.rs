@@ -1,6 +1,6 @@
 //! Addresses that a guest's request may not go to unless its grant names them: whatever is not on the public internet.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Parts of IPv4 that are nobody's public address: private networks, this machine, the link (where clouds keep their
 /// metadata), carriers' own, documentation, benchmarks, multicast, reserved. Address and length of its prefix.
@@ -24,7 +24,7 @@ const NOT_PUBLIC: &[([u8; 4], u32)] = &[
     ([240, 0, 0, 0], 4),
 ];
 
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
