@@ -456,11 +456,12 @@ impl Loaded {
         }
     }
 
-    /// Sets from text without TOML's quotes: a number where the default is one, a list by its commas.
+    /// Sets from text without TOML's quotes: a number or a truth value where the default is one, a list by its commas.
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
         let plain = Value::from(text);
         let value = match default_of(key) {
             Some(Value::Integer(_)) => text.replace('_', "").parse().map_or(plain, Value::Integer),
+            Some(Value::Boolean(_)) => text.parse().map_or(plain, Value::Boolean),
             Some(Value::Array(_)) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect::<Vec<_>>().into(),
             _ => plain,
         };
@@ -633,6 +634,7 @@ mod tests {
         assert_eq!((quota, quota_cap, keys), (options.kv_quota, options.kv_quota_cap, WorldConfig::default().kv_keys));
         let (Http { body, per_attempt, at_once, private }, world) = (config.http, WorldConfig::default());
         assert_eq!((body, per_attempt, at_once, private), (options.http_body, options.http_per_attempt, world.http_at_once, world.http_private));
+        assert_eq!(private, options.http_private);
         assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
         assert_eq!((config.executor.scratch_max, config.directories.len()), (options.scratch_max, options.directories.len()));
         assert_eq!(config.executor.slots, PoolConfig::default().slots);
@@ -668,6 +670,8 @@ mod tests {
         loaded.set_variable("BELLCAGE_EXECUTOR_SLOTS".to_owned(), "2").unwrap();
         loaded.set_variable("BELLCAGE_LIMITS_FUEL".to_owned(), "2_000").unwrap();
         loaded.set_text("executor.slots", "3", Origin::Flag { name: "--slots".to_owned() }).unwrap();
+        loaded.set_variable("BELLCAGE_HTTP_PRIVATE".to_owned(), "false").unwrap();
+        assert!(!loaded.config.http.private);
         assert_eq!((loaded.config.executor.slots, loaded.config.executor.workers, loaded.config.limits.fuel), (3, 1, 2000));
         let origin = |key: &str| loaded.settings().into_iter().find(|s| s.key == key).unwrap().origin.to_string();
         assert_eq!(origin("executor.slots"), "--slots");

@@ -3,6 +3,7 @@
 //! What was compiled is kept in the user's cache directory, authenticated as a server's is, so that a second run
 //! compiles nothing.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,18 +75,23 @@ const STDIN_MAX: u64 = 64 << 20;
 pub fn run(args: &RunArgs, context: &Context) -> Result {
     let [file, guest_args @ ..] = args.guest.as_slice() else { return Err(CliError::usage("no component was named")) };
     let config = &context.loaded.config;
-    let (program, bytes) = component(Path::new(file), config)?;
     let guest_args = guest_args.iter().map(text).collect::<Result<Vec<_>>>()?;
+    // What was typed is looked at before any file is.
+    let (determinism, grants, limits) = (args.determinism()?, args.grants.grants()?, args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?);
+    let entry = args.entry.as_deref().map(str::parse).transpose()?;
+    let reach = reach(&grants, config)?;
+    let (program, bytes) = component(Path::new(file), config)?;
     let request = Request {
-        determinism: args.determinism()?,
+        determinism,
         program,
-        entry: args.entry.as_deref().map(str::parse).transpose()?,
+        entry,
         args: arguments(args.args.as_deref(), &guest_args)?.unwrap_or_default(),
-        grants: args.grants.grants()?,
+        env: grants.env,
+        reach,
         is_argv: !guest_args.is_empty(),
         stdout: StdoutFlag::form(args.stdout),
         stdin: args.stdin.as_deref().map(|typed| read_input(typed, STDIN_MAX)).transpose()?.unwrap_or_default(),
-        limits: args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?,
+        limits,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
     let report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
@@ -115,7 +121,8 @@ struct Request {
     args: Value,
     /// They were given one by one, behind the file.
     is_argv: bool,
-    grants: Grants,
+    env: BTreeMap<String, String>,
+    reach: Reach,
     stdin: Vec<u8>,
     stdout: Stdout,
     limits: crate::job::Limits,
@@ -166,7 +173,6 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
     let entry = request.entry.clone().unwrap_or_else(|| inspection.usual_entry());
     check(&request, &entry, &inspection)?;
     let stdout = request.stdout;
-    let reach = reach(&request.grants, config)?;
     let pool = Pool::start_with(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() }, Arc::new(World::passing(world_config(config))))?;
     // A typed job is told its run's id, so that this has to be the same each time too.
     let run = RunId(request.determinism.map_or_else(uuid::Uuid::now_v7, |determinism| uuid::Uuid::from_u64_pair(0, determinism.seed)));
@@ -179,12 +185,12 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
         entry,
         args: request.args,
         program: request.program,
-        env: request.grants.env.into_iter().collect(),
+        env: request.env.into_iter().collect(),
         secrets: Vec::new(),
         directories: Vec::new(),
         stdin: request.stdin,
         limits: request.limits,
-        reach,
+        reach: request.reach,
         isolation: Isolation::Shared,
         scheduled_at: request.determinism.map_or_else(|| System.now(), |determinism| determinism.at),
         scheduled_local: None,
@@ -221,6 +227,7 @@ fn check(request: &Request, entry: &Entry, inspection: &Inspection) -> Result<()
 
 /// What the grants let it reach. Without a job its namespace is nobody's, and passes with this command.
 fn reach(grants: &Grants, config: &Config) -> Result<Reach> {
+    grants.check_private(config.http.private)?;
     let quota = grants.kv.map(|grant| grant.quota(config.key_value.quota, config.key_value.quota_cap)).transpose()?;
     let job = JobKey { tenant: TenantId::default(), id: "run".parse()? };
     let config::Http { body, per_attempt, .. } = config.http;
@@ -326,7 +333,7 @@ impl From<EntryError> for CliError {
 
 impl From<GrantError> for CliError {
     fn from(e: GrantError) -> Self {
-        Self::new(Exit::USAGE, "bad-limit", e.to_string()).hint("see the caps with: bellcage config show")
+        Self::new(Exit::USAGE, e.code(), e.to_string()).hint(e.hint())
     }
 }
 

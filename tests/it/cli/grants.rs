@@ -53,11 +53,60 @@ fn a_request_of_run_goes_where_it_was_granted_and_through_no_proxy() {
 fn a_grant_that_is_none_is_refused_with_what_there_is() {
     let place = place();
     place.bellcage(&["run", "--grant", "files", "fetch.wasm"]).refused(2, "--grant \"files\" is no grant", "use kv, kv=SIZE, or http=ORIGIN");
+    place.bellcage(&["run", "--grant", "ftp=x", "none.wasm"]).refused(2, "--grant \"ftp=x\" is no grant", "use kv, kv=SIZE, or http=ORIGIN");
     place.bellcage(&["run", "--grant", "http=api.example.com", "fetch.wasm"]).refused(
         2,
         "--grant http: \"api.example.com\" is no origin: it begins with http:// or https://",
         "write it as https://api.example.com",
     );
+}
+
+#[test]
+fn where_the_server_reaches_no_private_address_none_is_granted() {
+    let (place, web) = (place(), Web::start());
+    let own = ["--set", "http.private=false"];
+    let grant = format!("http={}", web.origin());
+    let message = format!("grants.http = \"{}\" is not on the public internet, and this server lets no job reach such addresses", web.origin());
+    let hint = "its operator allows them with http.private = true";
+    place.bellcage(&[&own[..], &["run", "--grant", &grant, "fetch.wasm", "get", &web.url("/")]].concat()).refused(2, &message, hint);
+    let server = place.serve(&[]);
+    place.bellcage(&["component", "push", "fetch.wasm"]).ok();
+    let add = |id| place.bellcage(&["job", "add", id, "--component", "fetch", "--manual", "--grant", &grant, "--arg", "get", "--arg", &web.url("/")]);
+    add("before").ok();
+    server.stop();
+    let _server = place.serve(&own);
+    add("after").refused(2, &message, hint);
+    let ran = place.bellcage(&["trigger", "before", "--wait"]);
+    assert!(ran.stdout.contains("DestinationIpProhibited") && ran.stderr.contains("this server connects to no such address"), "{ran:?}");
+    assert_eq!(web.heard().len(), 0);
+}
+
+#[test]
+fn a_version_that_begins_to_ask_for_http_or_keys_is_held_until_it_is_approved() {
+    let place = place();
+    place.write("app.wasm", cage::built_guest("probe"));
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", "app.wasm"]).ok();
+    place.bellcage(&["job", "add", "a", "--component", "app", "--manual", "--arg", "args"]).ok();
+    for (guest, kind, before) in [("fetch", "http", 1), ("keyvalue", "kv", 2)] {
+        place.write("app.wasm", cage::built_guest(guest));
+        let held = place.bellcage(&["component", "push", "app.wasm"]);
+        held.refused(
+            4,
+            &format!("this version of component \"app\" asks for more than version {before} did: {kind}"),
+            "where that is as it should be, push it with --approve-grants",
+        );
+        assert_eq!(place.json(&["component", "show", "app"])["version"], before, "nothing was stored");
+        let approved = place.bellcage(&["component", "push", "app.wasm", "--approve-grants"]);
+        assert!(approved.code == 0 && approved.stderr.contains(&format!("it asks for more than the version before: {kind}")), "{approved:?}");
+        assert_eq!(place.json(&["component", "show", "app"])["asks_for"], serde_json::json!([kind]));
+        // The same again, and one that asks for less, are no question.
+        assert_eq!(place.bellcage(&["component", "push", "app.wasm"]).code, 0);
+    }
+    // Approved or not, a job has what it was granted.
+    assert!(place.bellcage(&["trigger", "a", "--wait"]).stdout.contains("access denied"));
+    place.write("app.wasm", cage::built_guest("probe"));
+    assert_eq!(place.bellcage(&["component", "push", "app.wasm"]).code, 0);
 }
 
 #[test]
