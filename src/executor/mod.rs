@@ -193,6 +193,10 @@ pub trait Executor: Send + Sync + 'static {
     async fn run(&self, request: AttemptRequest) -> AttemptReport;
     /// Slots for attempts, in all.
     fn slots(&self) -> usize;
+    /// Of these, attempts that may have a process of their own at once (`AttemptRequest::is_alone`); 0: none may ever.
+    fn processes(&self) -> usize {
+        0
+    }
     /// Asks that a running attempt of `run` end as cancelled, with this reason. Unknown runs are ignored.
     fn cancel(&self, run: RunId, reason: &str);
     /// What a running attempt of `run` last told of how far it is.

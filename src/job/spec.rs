@@ -172,6 +172,11 @@ impl JobSpec {
         10
     }
 
+    /// Whether each of its attempts has a process of its own.
+    pub fn is_alone(&self) -> bool {
+        self.isolation == Isolation::ProcessPerRun || !self.grants.dirs.is_empty()
+    }
+
     /// How many runs of the job may be in state running at once; `None` is no bound.
     pub fn running_max(&self) -> Option<u32> {
         match (self.max_running, self.overlap) {

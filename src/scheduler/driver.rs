@@ -24,7 +24,7 @@ use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, Stdout};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
 
-use super::steps::{Ended, REPLACED, Settling};
+use super::steps::{Ended, Free, REPLACED, Settling};
 use super::{EventKind, InFlight, Inner, Phase};
 
 /// The longest sleep without a look at the store.
@@ -44,7 +44,7 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     let collector = tokio::spawn(collect(inner.clone(), collected));
     let renewer = tokio::spawn(renew(inner.clone()));
     let teller = tokio::spawn(tell_progress(inner.clone()));
-    let mut driver = Driver { inner: inner.clone(), ended, slots_taken: Arc::default(), pruned: Instant::now() };
+    let mut driver = Driver { inner: inner.clone(), ended, slots_taken: Arc::default(), alone_taken: Arc::default(), pruned: Instant::now() };
     while *inner.phase.borrow() == Phase::Running {
         match driver.turn().await {
             Ok(true) => {}
@@ -70,6 +70,8 @@ struct Driver {
     ended: mpsc::Sender<Ended>,
     /// How many attempts are going that have not ended.
     slots_taken: Arc<AtomicUsize>,
+    /// How many of them have a process of their own, or wait for one.
+    alone_taken: Arc<AtomicUsize>,
     pruned: Instant,
 }
 
@@ -93,14 +95,14 @@ impl Driver {
     /// One look at everything that is due. True where there may be more at once.
     async fn turn(&mut self) -> Result<bool, StoreError> {
         let Inner { steps, clock, executor, .. } = &*self.inner;
-        let fired = steps.fire(clock.now(), self.free_slots()).await?;
+        let fired = steps.fire(clock.now(), self.free()).await?;
         for run in &fired.cancel {
             executor.cancel(*run, REPLACED);
         }
         fired.started.into_iter().for_each(|claimed| self.begin(claimed));
         let goes_on = |again: &ClaimedRun| self.inner.in_flight().get_mut(&again.run.id).map(|ours| ours.token = again.lease.token).is_some();
         let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
-        let claimed = steps.claim(clock.now(), self.free_slots()).await?;
+        let claimed = steps.claim(clock.now(), self.free()).await?;
         claimed.runs.into_iter().for_each(|claimed| self.begin(claimed));
         if self.pruned.elapsed() >= PRUNE_EVERY {
             self.pruned = Instant::now();
@@ -112,7 +114,8 @@ impl Driver {
     fn begin(&self, claimed: ClaimedRun) {
         let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
         self.inner.in_flight().insert(claimed.run.id, ours);
-        let taken = Slot::take(&self.slots_taken);
+        let alone = claimed.job.spec.is_alone().then(|| Slot::take(&self.alone_taken));
+        let taken = (Slot::take(&self.slots_taken), alone);
         tokio::spawn(attempt(self.inner.clone(), Box::new(claimed), taken, self.ended.clone()));
     }
 
@@ -137,6 +140,15 @@ impl Driver {
         }
     }
 
+    fn free(&self) -> Free {
+        let alone = match self.inner.executor.processes() {
+            // What asks for one is told that there are none.
+            0 => usize::MAX,
+            processes => processes.saturating_sub(self.alone_taken.load(Ordering::Acquire)),
+        };
+        Free { slots: self.free_slots(), alone }
+    }
+
     /// Slots that no attempt has taken; fewer where attempts end faster than they can be stored.
     fn free_slots(&self) -> usize {
         let slots = self.inner.executor.slots();
@@ -157,7 +169,7 @@ impl Driver {
 }
 
 /// One attempt: resolve, run, hand over.
-async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slot: Slot, ended: mpsc::Sender<Ended>) {
+async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Slot, Option<Slot>), ended: mpsc::Sender<Ended>) {
     let going = async {
         match request(&inner, &mut claimed).await {
             Ok(request) => inner.executor.run(request).await,
@@ -169,7 +181,7 @@ async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slot: Slot, en
         let message = "a fault in bellcage itself ended the attempt; the server's log has more".to_owned();
         not_run(Outcome::Lost, RunError { code: "internal".to_owned(), message, ..RunError::default() }, inner.clock.now())
     });
-    drop(slot);
+    drop(slots);
     if claimed.job.spec.stdout == Stdout::Json {
         report.read_stdout_as_json();
     }

@@ -17,7 +17,7 @@ use crate::trigger::Exclusions;
 
 use super::backfill::Missing;
 use super::runs::on_demand;
-use super::steps::{Ended, REPLACED, Steps};
+use super::steps::{Ended, Free, REPLACED, Steps};
 use super::{BackfillRequest, Events, PauseRequest, ResumeFrom, SchedulerError, Triggered, compile};
 pub use super::{Event, EventKind};
 
@@ -166,7 +166,7 @@ impl Simulation {
     // Steps, each all or nothing. True where there may be more at once.
 
     pub async fn fire(&mut self) -> Result<bool, StoreError> {
-        let free = self.options.slots.saturating_sub(self.going.len());
+        let free = Free { slots: self.options.slots.saturating_sub(self.going.len()), alone: usize::MAX };
         let fired = self.steps.fire(self.now, free).await?;
         for run in fired.cancel {
             self.stop(run);
@@ -187,7 +187,7 @@ impl Simulation {
 
     /// Claims runs for the free slots and begins an attempt of each.
     pub async fn start(&mut self) -> Result<bool, StoreError> {
-        let free = self.options.slots.saturating_sub(self.going.len());
+        let free = Free { slots: self.options.slots.saturating_sub(self.going.len()), alone: usize::MAX };
         let claimed = self.steps.claim(self.now, free).await?;
         claimed.runs.into_iter().for_each(|claimed| self.begin(claimed));
         Ok(claimed.more)

@@ -44,6 +44,18 @@ type Calendars = HashMap<(TenantId, CalendarName), Result<Excluded, String>>;
 /// Which definition a trigger was compiled from: a job removed and added again counts its revisions anew.
 type Edition = (Timestamp, u64);
 
+/// Attempts that may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Free {
+    pub slots: usize,
+    /// Of these, with a process of their own.
+    pub alone: usize,
+}
+
+impl Free {
+    const NONE: Self = Self { slots: 0, alone: 0 };
+}
+
 /// What `fire` did.
 pub(super) struct Fired {
     /// There may be more at once.
@@ -84,8 +96,8 @@ impl Steps {
         now.saturating_add(self.lease).unwrap_or(now)
     }
 
-    /// Fires what is due, and claims at most `free` runs with it. Where nothing is due nothing is claimed.
-    pub async fn fire(&self, now: Timestamp, free: usize) -> Result<Fired, StoreError> {
+    /// Fires what is due, and claims runs with it as far as these are free. Where nothing is due nothing is claimed.
+    pub async fn fire(&self, now: Timestamp, free: Free) -> Result<Fired, StoreError> {
         let mut leased = std::mem::take(&mut *self.ahead());
         if leased.is_empty() {
             leased = self.lease_due(now).await?;
@@ -109,10 +121,10 @@ impl Steps {
         Ok(fired)
     }
 
-    /// Carries out the firings, claims at most `free` runs, and tells who watches.
-    async fn commit(&self, firings: Vec<FiringCommit>, free: usize, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
+    /// Carries out the firings, claims runs as far as these are free, and tells who watches.
+    async fn commit(&self, firings: Vec<FiringCommit>, free: Free, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
         let told: Vec<_> = firings.iter().map(Told::of).collect();
-        let claim = RunClaim { owner: self.owner.clone(), now, until: self.lease_end(now), max: free.min(self.batch_max) };
+        let claim = self.run_claim(free, now);
         let (answers, claimed) = self.store.commit_and_claim(firings, claim).await?;
         fired.started.extend(self.in_time(claimed, now).await?);
         for (told, answer) in told.into_iter().zip(answers) {
@@ -131,13 +143,13 @@ impl Steps {
     /// The same one by one, where the store refused something of a batch: the job that it is about rests, the others go on.
     async fn commit_each(&self, leased: &[LeasedJob], calendars: &Calendars, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
         for job in leased {
-            match self.commit(vec![self.decide(job, calendars, now)], 0, now, fired).await {
+            match self.commit(vec![self.decide(job, calendars, now)], Free::NONE, now, fired).await {
                 Err(StoreError::Refused(detail)) => {
                     tracing::error!(job = %job.job.key, detail, "the store refuses this job's firing; the job rests until it is changed");
                     let rests = rest(job, format!("the store refused its firing: {detail}"), now);
                     // Its ends of upstream runs may be what cannot be stored.
                     let rests = FiringCommit { steps: Vec::new(), consumed: Vec::new(), ..rests };
-                    self.commit(vec![rests], 0, now, fired).await?;
+                    self.commit(vec![rests], Free::NONE, now, fired).await?;
                 }
                 done => done?,
             }
@@ -251,14 +263,19 @@ impl Steps {
         Ok(more)
     }
 
-    /// Claims at most `free` runs.
-    pub async fn claim(&self, now: Timestamp, free: usize) -> Result<Claimed, StoreError> {
-        let free = free.min(self.batch_max);
-        if free == 0 {
+    fn run_claim(&self, free: Free, now: Timestamp) -> RunClaim {
+        RunClaim { owner: self.owner.clone(), now, until: self.lease_end(now), max: free.slots.min(self.batch_max), alone: free.alone }
+    }
+
+    /// Claims runs as far as these are free.
+    pub async fn claim(&self, now: Timestamp, free: Free) -> Result<Claimed, StoreError> {
+        let claim = self.run_claim(free, now);
+        let max = claim.max;
+        if max == 0 {
             return Ok(Claimed { more: false, runs: Vec::new() });
         }
-        let claimed = self.store.claim_runs(&self.owner, now, self.lease_end(now), free).await?;
-        let more = claimed.len() == free;
+        let claimed = self.store.claim_runs(claim).await?;
+        let more = claimed.len() == max;
         Ok(Claimed { more, runs: self.in_time(claimed, now).await? })
     }
 

@@ -160,6 +160,8 @@ pub struct RunClaim {
     pub until: Timestamp,
     /// Runs at most.
     pub max: usize,
+    /// Of these at most so many of jobs whose attempts each have a process of their own (`JobSpec::is_alone`).
+    pub alone: usize,
 }
 
 /// What `add_run_once` did.
@@ -337,7 +339,8 @@ pub trait Store: Send + Sync + 'static {
     /// `commit_firings` and then `claim_runs`, in one transaction: what comes due starts as soon as it is known.
     async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError>;
     /// The soonest instant at which something comes due: a job's `wake_at`, a waiting run's `start_at`, a lease's end.
-    /// Waiting runs of a job that runs as many as it may are left out: the end of one of those is what they wait for. May be
+    /// Waiting runs of a job that runs as many as it may, or that wait for a process of their own, are left out: the end of another run is
+    /// what they wait for. May be
     /// too soon where very many of those are retries to come.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
@@ -351,11 +354,11 @@ pub trait Store: Send + Sync + 'static {
     /// Adds the runs of a backfill, in one transaction, but for instants that have a run. Returns how many were added; `NotFound`
     /// where the job is gone.
     async fn add_backfill(&self, job: &JobKey, runs: Vec<Run>) -> Result<u64, StoreError>;
-    /// Claims at most `max` runs whose `start_at` has come, highest priority first, then oldest `start_at`; never more
+    /// Claims at most `max` runs, of these at most `alone` that each have a process of their own, whose `start_at` has come, highest priority first, then oldest `start_at`; never more
     /// of one job than its `running_max` allows beside those that run, nor more first attempts than its rate limit allows; of its
     /// backfills at most the run's `backfill_max` at once, counted for themselves. Each is
     /// set running, with its attempt counted. One that the rate limit kept has its `start_at` moved to when it was allowed.
-    async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError>;
+    async fn claim_runs(&self, claim: RunClaim) -> Result<Vec<ClaimedRun>, StoreError>;
     /// From when on a job's rate limit allows one more start; `None` where it has none, or allows one at any time.
     async fn rate_opens_at(&self, key: &JobKey) -> Result<Option<Timestamp>, StoreError>;
     /// Moves the leases of `runs` to `until`; returns those that are no longer `owner`'s, and those asked to cancel.

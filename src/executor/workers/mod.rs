@@ -137,6 +137,7 @@ pub struct Workers {
     keepers: Vec<Keeper>,
     slots: usize,
     slots_per_worker: usize,
+    processes: usize,
     free: Semaphore,
     alone: Semaphore,
     running: RunningSet,
@@ -173,12 +174,14 @@ impl Workers {
             let list: Vec<_> = missing.iter().map(ToString::to_string).collect();
             tracing::warn!("worker processes are confined without {}", list.join(", "));
         }
-        let (free, alone) = (Semaphore::new(config.slots), Semaphore::new(config.alone_max.max(1)));
+        let processes = config.alone_max.max(1);
+        let (free, alone) = (Semaphore::new(config.slots), Semaphore::new(processes));
         Ok(Self {
             engine: config.engine.clone(),
             keepers,
             slots: config.slots,
             slots_per_worker,
+            processes,
             free,
             alone,
             running: RunningSet::default(),
@@ -240,7 +243,7 @@ impl Executor for Workers {
         let running = self.running.enter(request.run);
         let signal = running.signal();
         let cancelled = || unstarted(&asked, Ending::cancelled(signal));
-        let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
+        // Who waits for a process of its own keeps no slot from others.
         let _alone = match request.is_alone() {
             false => None,
             true => match signal.or_stopped(self.alone.acquire()).await {
@@ -248,6 +251,7 @@ impl Executor for Workers {
                 _ => return cancelled(),
             },
         };
+        let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
         let mut request = Box::new(request);
         loop {
             let changed = self.changed.notified();
@@ -290,6 +294,10 @@ impl Executor for Workers {
 
     fn slots(&self) -> usize {
         self.slots
+    }
+
+    fn processes(&self) -> usize {
+        self.processes
     }
 
     fn cancel(&self, run: RunId, reason: &str) {

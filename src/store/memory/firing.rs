@@ -75,7 +75,8 @@ impl State {
         let due = |(_, start_at, id): &(_, Timestamp, RunId)| {
             let run = &self.runs.get(id)?.run;
             let opens_at = self.rate_opens_at(&run.job).filter(|_| run.attempt == 0);
-            (self.room(run) > 0).then(|| opens_at.map_or(*start_at, |opens_at| opens_at.max(*start_at)))
+            let lacks_process = self.alone_held.contains(id) && self.jobs.get(&run.job).is_some_and(|stored| stored.job.spec.is_alone());
+            (self.room(run) > 0 && !lacks_process).then(|| opens_at.map_or(*start_at, |opens_at| opens_at.max(*start_at)))
         };
         soonest.extend(self.waiting.iter().filter_map(due));
         soonest.extend(self.running_leases().map(|(until, _)| until));

@@ -55,6 +55,8 @@ struct State {
     running: BTreeMap<JobKey, u32>,
     /// The same of its backfills, which are not counted there.
     backfilling: BTreeMap<JobKey, u32>,
+    /// Runs that a claim passed over for want of a process of their own.
+    alone_held: BTreeSet<RunId>,
     /// Runs that wait, in the order in which they are claimed.
     waiting: BTreeSet<(Reverse<i32>, Timestamp, RunId)>,
     /// The latest starts of jobs with a rate limit.
@@ -358,10 +360,9 @@ impl Store for Memory {
     }
 
     async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError> {
-        let RunClaim { owner, now, until, max } = claim;
         let mut state = self.state();
         let answers = firings.into_iter().map(|firing| state.commit_firing(firing)).collect();
-        Ok((answers, state.claim_runs(&owner, now, until, max)))
+        Ok((answers, state.claim_runs(&claim)))
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -382,8 +383,8 @@ impl Store for Memory {
         Ok(runs.into_iter().map(|run| u64::from(state.insert_run(run))).sum())
     }
 
-    async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
-        Ok(self.state().claim_runs(owner, now, until, max))
+    async fn claim_runs(&self, claim: RunClaim) -> Result<Vec<ClaimedRun>, StoreError> {
+        Ok(self.state().claim_runs(&claim))
     }
 
     async fn rate_opens_at(&self, key: &JobKey) -> Result<Option<Timestamp>, StoreError> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{State, StoredRun};
 use crate::job::{JobKey, RateLimit, Run, RunId, RunState};
-use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, Settled, StoreError, apply};
+use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, RunClaim, Settled, StoreError, apply};
 
 impl State {
     pub(super) fn add_run(&mut self, run: Run) -> Result<Run, StoreError> {
@@ -42,7 +42,8 @@ impl State {
         self.starts.get(key)?.opens_at(self.rate_limit(key)?)
     }
 
-    pub(super) fn claim_runs(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Vec<ClaimedRun> {
+    pub(super) fn claim_runs(&mut self, claim: &RunClaim) -> Vec<ClaimedRun> {
+        let &RunClaim { ref owner, now, until, max, mut alone } = claim;
         let due: Vec<RunId> = self.waiting.iter().filter(|(_, start_at, _)| *start_at <= now).map(|(.., id)| *id).collect();
         let mut claimed = Vec::new();
         for id in due {
@@ -51,6 +52,11 @@ impl State {
             }
             let Some(run) = self.runs.get(&id).map(|stored| &stored.run).filter(|run| self.room(run) > 0) else { continue };
             let (job, first) = (run.job.clone(), run.attempt == 0);
+            let is_alone = self.jobs.get(&job).is_some_and(|stored| stored.job.spec.is_alone());
+            if is_alone && alone == 0 {
+                self.alone_held.insert(id);
+                continue;
+            }
             let mut opened = None;
             if let Some(limit) = self.rate_limit(&job).filter(|_| first) {
                 let starts = self.starts.entry(job).or_default();
@@ -60,6 +66,8 @@ impl State {
                 opened = starts.opens_at(limit);
                 starts.add(limit, now);
             }
+            alone -= usize::from(is_alone);
+            self.alone_held.remove(&id);
             claimed.extend(self.claim(id, owner, until, |stored| {
                 apply::allow(&mut stored.run, opened);
                 apply::start(&mut stored.run, now);

@@ -28,9 +28,9 @@ const INVARIANTS: &[&str] = &[
     "SELECT 'job ' || name || ' says ' || ended || ' ended runs, but there are ' || n FROM job, \
      (SELECT job AS id, sum(state = 3) AS n FROM run GROUP BY job) AS counted WHERE counted.id = job.id AND ended <> n",
     "SELECT 'job ' || job.name || ' was removed, but run ' || hex(run.id) || ' waits' FROM run JOIN job ON job.id = run.job WHERE removed = 1 AND turn IS NOT NULL",
-    "SELECT 'run ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN job ON job.id = run.job \
+    "SELECT 'run ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN shared_job AS job ON job.id = run.job \
      WHERE turn = 0 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND (other.state = 1 OR other.turn = 1))",
-    "SELECT 'backfill ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN job ON job.id = run.job \
+    "SELECT 'backfill ' || hex(run.id) || ' is held back, but no other of job ' || job.name || ' runs or is in turn' FROM run JOIN shared_job AS job ON job.id = run.job \
      WHERE turn = 3 AND job.state <> 2 AND NOT EXISTS (SELECT 1 FROM run AS other WHERE other.job = job.id AND other.cause = 3 AND (other.state = 1 OR other.turn IN (1, 2)))",
     "SELECT 'run ' || hex(run.id) || ' has a fencing token that was not given out' FROM run, tally WHERE token >= tokens",
     "SELECT 'a checkpoint is left of run ' || hex(run) || ', which does not wait for another attempt' FROM checkpoint \
@@ -44,6 +44,10 @@ const INVARIANTS: &[&str] = &[
     "SELECT 'an attempt is left of run ' || hex(run) || ', which is gone' FROM attempt WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = attempt.run)",
 ];
 
+/// Jobs whose runs wait for none but those of their own job: no attempt of theirs has a process to itself (`JobSpec::is_alone`).
+const SHARED_JOB: &str = "WITH shared_job AS (SELECT job.* FROM job LEFT JOIN job_spec ON job_spec.job = job.id WHERE CASE WHEN json_valid(spec) \
+    THEN coalesce(json_extract(spec, '$.isolation'), '') <> 'process-per-run' AND coalesce(json_array_length(spec, '$.grants.dirs'), 0) = 0 ELSE 1 END) ";
+
 impl Db {
     pub(super) fn check(&self) -> Done<Vec<String>> {
         let mut found: Vec<String> = self.query_all(&format!("PRAGMA integrity_check({LISTED_MAX})"), (), |row| row.get(0))?;
@@ -56,7 +60,7 @@ impl Db {
         // One instant for all questions, while the writer goes on.
         self.execute("BEGIN", ())?;
         let answers = std::iter::once(&dangling).chain(INVARIANTS).try_for_each(|sql| {
-            found.extend(self.query_all(&format!("{sql} LIMIT {LISTED_MAX}"), (), |row| row.get::<_, String>(0))?);
+            found.extend(self.query_all(&format!("{SHARED_JOB}{sql} LIMIT {LISTED_MAX}"), (), |row| row.get::<_, String>(0))?);
             Ok::<_, rusqlite::Error>(())
         });
         self.execute("COMMIT", ())?;

@@ -13,6 +13,14 @@ fn runs_of(firing: &FiringCommit) -> usize {
     firing.steps.iter().filter(|step| matches!(step, FiringStep::Run(_))).count()
 }
 
+/// Runs that firings start as they make them.
+struct Starting<'a> {
+    claim: &'a RunClaim,
+    /// How many more may have a process of their own.
+    alone: usize,
+    started: Vec<ClaimedRun>,
+}
+
 impl Writer {
     pub(super) fn lease_due(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<LeasedJob>> {
         let mut leased = Vec::new();
@@ -88,11 +96,12 @@ impl Writer {
 
     /// Where no run waits that could go first, those that the firings make are written once, as running, instead of twice.
     pub(super) fn commit_and_claim(&mut self, firings: &[FiringCommit], claim: &RunClaim) -> Done<(Vec<Fenced>, Vec<ClaimedRun>)> {
-        let mut started = Vec::new();
+        let mut starting = Starting { claim, alone: claim.alone, started: Vec::new() };
         let at_once = self.nothing_goes_before(firings, claim)?;
-        let answers = firings.iter().map(|firing| self.commit_firing(firing, at_once.then_some((claim, &mut started)))).collect::<Done<Vec<_>>>()?;
+        let answers = firings.iter().map(|firing| self.commit_firing(firing, at_once.then_some(&mut starting))).collect::<Done<Vec<_>>>()?;
+        let Starting { mut started, alone, .. } = starting;
         if !at_once || started.len() < firings.iter().map(runs_of).sum() {
-            started.extend(self.claim_runs(&RunClaim { max: claim.max - started.len(), ..claim.clone() })?);
+            started.extend(self.claim_runs(&RunClaim { max: claim.max - started.len(), alone, ..claim.clone() })?);
         }
         started.sort_by(|a, b| (b.run.priority, a.run.start_at, a.run.id).cmp(&(a.run.priority, b.run.start_at, b.run.id)));
         Ok((answers, started))
@@ -105,7 +114,7 @@ impl Writer {
         Ok(plain && room && self.live.rate_held.is_empty() && !self.anything_ready(claim.now)?)
     }
 
-    fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<(&RunClaim, &mut Vec<ClaimedRun>)>) -> Done<Fenced> {
+    fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<&mut Starting<'_>>) -> Done<Fenced> {
         let Some(id) = self.live.leased(firing.token) else { return Ok(Fenced::LeaseLost) };
         if self.live.job(&self.db, id)?.is_none_or(|row| row.job.key != firing.job) {
             return Ok(Fenced::LeaseLost);
@@ -116,8 +125,8 @@ impl Writer {
                 FiringStep::Skip(skip) => self.record_skip(id, &firing.job, skip)?,
                 FiringStep::Run(run) => {
                     let inserted = match &at_once {
-                        Some((claim, _)) if self.may_start(id, run, claim)? => {
-                            running = self.insert_running(id, run, claim)?;
+                        Some(starting) if self.may_start(id, run, starting)? => {
+                            running = self.insert_running(id, run, starting.claim)?;
                             running.is_some()
                         }
                         _ => self.insert_run(id, run)?,
@@ -147,8 +156,9 @@ impl Writer {
             let (state, reason) = rows::job_state(&firing.state);
             db.execute("UPDATE job SET state = ?, reason = ?, pause = ? WHERE id = ?", params![state, reason, firing.pause.as_ref().map(Json), id])?;
         }
-        if let (Some(running), Some((_, started))) = (running, at_once) {
-            started.push(running.claimed(job.clone()));
+        if let (Some(running), Some(starting)) = (running, at_once) {
+            starting.alone -= usize::from(job.spec.is_alone());
+            starting.started.push(running.claimed(job.clone()));
             live.start(running);
         }
         if follows {
@@ -158,10 +168,11 @@ impl Writer {
     }
 
     /// Whether a claim would start this run of a firing, but for others that it could take first.
-    fn may_start(&mut self, job: i64, run: &Run, claim: &RunClaim) -> Done<bool> {
+    fn may_start(&mut self, job: i64, run: &Run, starting: &Starting<'_>) -> Done<bool> {
         let limited = self.live.job(&self.db, job)?.is_none_or(|row| row.job.spec.rate_limit.is_some());
-        let in_turn = run.state == RunState::Queued && run.cause != Cause::Backfill && run.start_at <= claim.now;
-        Ok(in_turn && !limited && self.room(job)? > 0)
+        let in_turn = run.state == RunState::Queued && run.cause != Cause::Backfill && run.start_at <= starting.claim.now;
+        let has_process = !self.is_alone(job)? || (starting.alone > 0 && self.live.alone_held.is_empty());
+        Ok(in_turn && !limited && has_process && self.room(job)? > 0)
     }
 
     /// Adds a run as one that is running. `None` where the firing has one already.

@@ -5,7 +5,7 @@
 //! Leases on jobs are nowhere else: one server has the file, and when it is gone nobody holds its jobs. Those on runs
 //! are in the database too, because a run that was running when its server died must be found.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,6 +42,10 @@ pub(super) struct Live {
     pub held_back: HashSet<i64>,
     /// The same, of backfills.
     pub backfills_held: HashSet<i64>,
+    /// Of these two, jobs that may have runs held back for want of a process of their own.
+    pub alone_held: BTreeSet<i64>,
+    /// After this one of them it goes on with the next.
+    pub alone_last: i64,
     /// Jobs that may have runs that wait for their rate limit.
     pub rate_held: HashSet<i64>,
     /// The latest starts of jobs with a rate limit, of those that were asked for.
@@ -150,6 +154,8 @@ impl Live {
             self.held_back.insert(job);
             last = job;
         }
+        // Whether their runs wait for that is found out when they are looked at.
+        self.alone_held = self.held_back.union(&self.backfills_held).copied().collect();
         for mut running in running {
             running.run.receipt = last_receipt(db, running.run.id)?;
             self.start(running);

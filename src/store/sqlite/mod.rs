@@ -357,8 +357,7 @@ impl Store for Sqlite {
         self.write(move |w| w.add_backfill(&job, &runs)).await
     }
 
-    async fn claim_runs(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {
-        let claim = RunClaim { owner: owner.clone(), now, until, max };
+    async fn claim_runs(&self, claim: RunClaim) -> Result<Vec<ClaimedRun>, StoreError> {
         self.write(move |w| w.claim_runs(&claim)).await
     }
 

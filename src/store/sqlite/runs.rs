@@ -3,7 +3,9 @@
 //! A waiting run either has its turn (it stands in the index that claims read) or is held back, because its job runs as
 //! many as it may. A run is held back when it is made, or when a claim comes upon it, once; each run of the job that
 //! stops running gives the turn to the best one held. So a claim never looks twice at what it cannot start, however
-//! many runs wait. Backfills are held back and given turns among themselves. What holds: a job with room for n more has at least its n best due runs, or all, in turn.
+//! many runs wait. Backfills are held back and given turns among themselves. What holds: a job with room for n more has at least its n best due runs, or all, in turn,
+//! unless its runs need a process each: those are held back, too, where a claim comes upon more of them than there may be, and later claims
+//! give turns to as many of the best as they may take.
 
 use jiff::Timestamp;
 use rusqlite::params;
@@ -15,6 +17,8 @@ use super::writer::{Done, Writer};
 use crate::job::{Attempt, Cause, JobKey, Pause, Run, RunId, RunKey, RunResult, RunState, TenantId};
 use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, RunClaim, Settled, StoreError, apply};
 
+/// Jobs with runs that wait for a process of their own that one claim looks at.
+const ALONE_PER_CLAIM: usize = 1_000;
 /// Runs that one claim holds back at most; what is behind them is found by the next.
 const HELD_PER_CLAIM: usize = 10_000;
 /// Waiting runs of jobs without room that `next_due` passes over at most, of each priority.
@@ -254,9 +258,55 @@ impl Writer {
         Ok(())
     }
 
+    pub(super) fn is_alone(&mut self, job: i64) -> Done<bool> {
+        Ok(self.live.job(&self.db, job)?.is_some_and(|row| row.job.spec.is_alone()))
+    }
+
+    /// Gives the turn to at most `n` of the best runs that were held back for want of a process. Of jobs that have such, the next
+    /// `ALONE_PER_CLAIM` are looked at, so that each comes to its turn however many there are.
+    fn give_alone_turns(&mut self, now: Timestamp, n: usize) -> Done<()> {
+        if n == 0 || self.live.alone_held.is_empty() {
+            return Ok(());
+        }
+        let held = &self.live.alone_held;
+        let jobs: Vec<i64> = held.range(self.live.alone_last + 1..).chain(held.range(..=self.live.alone_last)).take(ALONE_PER_CLAIM).copied().collect();
+        let mut best = Vec::new();
+        for job in jobs {
+            self.live.alone_last = job;
+            best.extend(self.alone_held_of(job, n, now)?);
+        }
+        best.sort_unstable_by_key(|(priority, start_at, id, _)| (-priority, *start_at, *id));
+        for (.., id, tenant) in best.into_iter().take(n) {
+            self.db.execute("UPDATE run SET turn = 1 WHERE tenant = ? AND id = ?", params![tenant, id])?;
+        }
+        Ok(())
+    }
+
+    /// At most `n` of the best due runs of a job that are held back, as far as it has room for them; priority, start, id and tenant. Where
+    /// nothing of it is held back for want of a process any more, it is looked at no further.
+    fn alone_held_of(&mut self, job: i64, n: usize, now: Timestamp) -> Done<Vec<(i64, Timestamp, RunId, i64)>> {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        let mut found = Vec::new();
+        for (turn, room) in [(Turn::Place, self.room(job)?), (Turn::Backfill, u32::MAX)] {
+            let sql = "SELECT priority, start_at, id, tenant, backfill_max FROM run WHERE job = ? AND turn = ? ORDER BY priority DESC, start_at, id LIMIT ?";
+            let rows = self.db.query_all(sql, params![job, turn as i64, n], |row| {
+                let of = (row.get(0)?, row.get::<_, At>(1)?.0, row.get(2)?, row.get(3)?);
+                Ok((of, row.get::<_, Option<u32>>(4)?))
+            })?;
+            let running = self.live.backfilling_of(job);
+            let room = rows.first().and_then(|(_, most)| *most).map_or(room, |most| most.saturating_sub(running));
+            found.push((rows.len(), rows.into_iter().map(|(of, _)| of).filter(|of| of.1 <= now).take(room as usize)));
+        }
+        if found.iter().all(|(held, _)| *held == 0) || !self.is_alone(job)? {
+            self.live.alone_held.remove(&job);
+        }
+        Ok(found.into_iter().flat_map(|(_, best)| best).collect())
+    }
+
     pub(super) fn claim_runs(&mut self, claim: &RunClaim) -> Done<Vec<ClaimedRun>> {
-        let &RunClaim { now, max, .. } = claim;
+        let &RunClaim { now, max, mut alone, .. } = claim;
         self.give_rated_turns(now)?;
+        self.give_alone_turns(now, alone.min(max))?;
         let mut claimed = Vec::new();
         let mut held_back = 0;
         let mut above = i64::MAX;
@@ -267,7 +317,7 @@ impl Writer {
                 let ready = self.ready(priority, now, wanted)?;
                 let found = ready.len();
                 for ready in ready {
-                    match self.claim(ready, claim)? {
+                    match self.claim(ready, claim, &mut alone)? {
                         Claim::Started(run) => claimed.push(*run),
                         Claim::Held => held_back += 1,
                         Claim::Passed => {
@@ -330,8 +380,8 @@ impl Writer {
         Ok(ready)
     }
 
-    /// Starts a run, or holds it back.
-    fn claim(&mut self, ready: Ready, claim: &RunClaim) -> Done<Claim> {
+    /// Starts a run, or holds it back. `alone` more may have a process of their own.
+    fn claim(&mut self, ready: Ready, claim: &RunClaim, alone: &mut usize) -> Done<Claim> {
         let now = claim.now;
         let Ready { tenant, id, job, run } = ready;
         let backfill = run.as_ref().is_some_and(|run| run.cause == Cause::Backfill);
@@ -339,7 +389,12 @@ impl Writer {
             Some(run) if backfill => self.backfill_room(job, run)?,
             _ => self.room(job)?,
         };
-        let Some(mut run) = run.filter(|_| room > 0) else {
+        let is_alone = self.is_alone(job)?;
+        let lacks_process = is_alone && *alone == 0 && run.is_some();
+        if lacks_process {
+            self.live.alone_held.insert(job);
+        }
+        let Some(mut run) = run.filter(|_| room > 0 && !lacks_process) else {
             let (turn, held) = if backfill { (Turn::Backfill, &mut self.live.backfills_held) } else { (Turn::Place, &mut self.live.held_back) };
             held.insert(job);
             self.db.execute("UPDATE run SET turn = ? WHERE tenant = ? AND id = ?", params![turn as i64, tenant, id])?;
@@ -355,6 +410,7 @@ impl Writer {
             checkpoint = self.db.query_opt("SELECT data FROM checkpoint WHERE run = ?", params![id], |row| row.get(0))?;
         }
         apply::start(&mut run, now);
+        *alone -= usize::from(is_alone);
         let held = self.live.hold(&claim.owner, claim.until);
         let claimed = self.hold_run(Running { run, tenant, job, held })?;
         Ok(claimed.map_or(Claim::Held, |claimed| Claim::Started(Box::new(ClaimedRun { checkpoint, ..claimed }))))

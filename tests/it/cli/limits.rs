@@ -41,3 +41,25 @@ fn of_a_job_that_never_succeeded_nothing_is_suggested() {
     place.bellcage(&["limits", "suggest", "spinner"]).refused(1, message, "run it with generous limits first: bellcage trigger spinner --wait");
     assert_eq!(place.bellcage(&["limits", "suggest", "nobody"]).code, 3);
 }
+
+#[test]
+fn runs_that_wait_for_a_process_of_their_own_keep_no_slot_from_others() {
+    let place = Place::default();
+    place.write("bellcage.toml", "[executor]\nslots = 4\nprocesses = 1\n");
+    let _server = place.serve(&[]);
+    let asleep = place.write("asleep.wasm", crate::support::wat::component(include_str!("../../../guests/hostile/sleep.wat")));
+    place.bellcage(&["component", "push", &asleep.to_string_lossy()]).ok();
+    let quick = place.write("quick.wasm", crate::support::wat::tiny());
+    place.bellcage(&["component", "push", &quick.to_string_lossy()]).ok();
+    let jobs = "[job.alone]\ncomponent = \"asleep\"\ntrigger = \"manual\"\noverlap = \"allow\"\nisolation = \"process-per-run\"\n[job.quick]\ncomponent = \"quick\"\ntrigger = \"manual\"\n";
+    let jobs = place.write("jobs.toml", jobs);
+    place.bellcage(&["job", "apply", "-f", &jobs.to_string_lossy()]).ok();
+    for _ in 0..6 {
+        place.bellcage(&["trigger", "alone"]).ok();
+    }
+    place.bellcage(&["trigger", "quick", "--wait"]).ok();
+    let states = place.json(&["runs", "list", "--job", "alone"])["runs"].as_array().unwrap().iter().map(|run| run["state"].clone()).collect::<Vec<_>>();
+    assert_eq!(states.iter().filter(|state| **state == "running").count(), 1, "{states:?}");
+    assert_eq!(states.iter().filter(|state| **state == "queued").count(), 5, "{states:?}");
+    place.bellcage(&["runs", "cancel", "--job", "alone"]).ok();
+}

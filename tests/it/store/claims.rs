@@ -1,5 +1,5 @@
-use bellcage::job::{Job, Outcome, Overlap, RateLimit, Run, RunState, SkipReason};
-use bellcage::store::{AttemptEnd, CancelFound, Fenced, OnConflict, Renewed, Settled, Store};
+use bellcage::job::{Cause, Isolation, Job, Outcome, Overlap, RateLimit, Run, RunState, SkipReason};
+use bellcage::store::{AttemptEnd, CancelFound, ClaimedRun, Fenced, OnConflict, Renewed, RunClaim, Settled, Store};
 use jiff::SignedDuration;
 
 use super::{
@@ -14,6 +14,15 @@ async fn add_runs(store: &dyn Store, runs: impl IntoIterator<Item = Run>) {
 
 fn bounded(id: &str, most: u32) -> Job {
     resting(job_with(id, |spec| (spec.overlap, spec.max_running) = (Overlap::Queue, Some(most))))
+}
+
+/// Each of its attempts has a process of its own.
+fn alone(id: &str) -> Job {
+    job_with(id, |spec| (spec.overlap, spec.isolation) = (Overlap::Allow, Isolation::ProcessPerRun))
+}
+
+async fn claim_alone(store: &dyn Store, now: i64, max: usize, alone: usize) -> Vec<ClaimedRun> {
+    store.claim_runs(RunClaim { owner: owner("a"), now: at(now), until: at(now + 10), max, alone }).await.unwrap()
 }
 
 fn limit(runs: u32, seconds: i64) -> Option<RateLimit> {
@@ -221,11 +230,46 @@ rules! {
         assert_eq!(store.counts().await.unwrap().runs_unfinished, 0);
     }
 
+    fn a_claim_takes_no_more_runs_with_a_process_of_their_own_than_it_may_and_all_others(store) {
+        for id in ["a", "b"] {
+            add(store, resting(alone(id))).await;
+        }
+        add(store, resting(unbounded("c"))).await;
+        let urgent = Run { priority: 1, ..run("b", 2, 3) };
+        add_runs(store, [run("a", 0, 1), run("a", 1, 2), run("c", 3, 4), run("c", 3, 5), urgent.clone()]).await;
+        let first = claim_alone(store, 3, 10, 1).await;
+        assert_eq!(ids(&first), [urgent.id, run("c", 3, 4).id, run("c", 3, 5).id]);
+        assert_eq!((claim_alone(store, 3, 10, 0).await.len(), store.next_due().await.unwrap()), (0, Some(at(13))));
+        add_runs(store, [run("b", 3, 6)]).await;
+        assert_eq!(ids(&claim_alone(store, 3, 10, 2).await), [run("a", 0, 1).id, run("a", 1, 2).id]);
+        assert_eq!(ids(&claim_alone(store, 3, 10, 9).await), [run("b", 3, 6).id]);
+    }
+
+    fn a_job_that_needs_no_process_of_its_own_any_more_waits_for_none(store) {
+        let before = resting(alone("a"));
+        add(store, before.clone()).await;
+        add_runs(store, [run("a", 0, 1)]).await;
+        assert_eq!(claim_alone(store, 0, 10, 0).await.len(), 0);
+        let shared = Job { revision: 2, ..resting(unbounded("a")) };
+        store.update_job(shared, &before, None).await.unwrap();
+        assert_eq!(ids(&claim_alone(store, 0, 10, 0).await), [run("a", 0, 1).id]);
+    }
+
+    fn backfills_wait_for_a_process_of_their_own_too(store) {
+        add(store, resting(alone("a"))).await;
+        let backfill = |n| Run { cause: Cause::Backfill, backfill_max: Some(3), ..run("a", 0, n) };
+        let runs: Vec<_> = (1..=3).map(|n| Run { scheduled_at: at(-(n as i64)), ..backfill(n) }).collect();
+        assert_eq!(store.add_backfill(&key("a"), runs).await.unwrap(), 3);
+        assert_eq!(claim_alone(store, 0, 10, 0).await.len(), 0);
+        assert_eq!(claim_alone(store, 0, 10, 2).await.len(), 2);
+        assert_eq!(claim_alone(store, 0, 10, 2).await.len(), 1);
+    }
+
     fn the_next_server_ends_all_leases_of_others(store) {
         add(store, resting(unbounded("a"))).await;
         add(store, job("b")).await;
         add_runs(store, [run("a", 0, 1), run("a", 0, 2)]).await;
-        let ours = store.claim_runs(&owner("b"), at(0), at(10), 1).await.unwrap();
+        let ours = store.claim_runs(RunClaim { owner: owner("b"), now: at(0), until: at(10), max: 1, alone: 1 }).await.unwrap();
         claim(store, 0, 1).await;
         lease(store, 0).await;
         assert_eq!(store.end_other_leases(&owner("b"), at(1)).await.unwrap(), 2);

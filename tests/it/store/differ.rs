@@ -330,13 +330,13 @@ impl World {
                 let ends_seen = leased.ends.last().map_or(0, |last| last.number);
                 let firing = FiringCommit { next_fire: wake_at, wake_at, now, cancel, consumed, ends_seen, ..commit(leased, steps, 0) };
                 let Some(max) = claim else { return show(store.commit_firings(vec![firing]).await) };
-                let (answers, claimed) = store.commit_and_claim(vec![firing], RunClaim { owner: who(&0), now, until, max }).await.unwrap();
+                let (answers, claimed) = store.commit_and_claim(vec![firing], RunClaim { owner: who(&0), now, until, max, alone: usize::MAX }).await.unwrap();
                 format!("{answers:?} {}", self.remember(claimed))
             }
             Step::Backfill(job, runs) => show(store.add_backfill(&job, runs).await),
             Step::AddRun(run) => show(store.add_run(*run).await),
             Step::Claim(n, max) => {
-                let claimed = store.claim_runs(&who(&n), now, until, max).await.unwrap();
+                let claimed = store.claim_runs(RunClaim { owner: who(&n), now, until, max, alone: usize::MAX }).await.unwrap();
                 self.remember(claimed)
             }
             Step::Renew(n, runs) => {

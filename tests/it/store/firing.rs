@@ -1,4 +1,4 @@
-use bellcage::job::{Job, JobState, Outcome, Run, RunState, SkipReason, Skipped, TenantId};
+use bellcage::job::{Isolation, Job, JobState, Outcome, Run, RunState, SkipReason, Skipped, TenantId};
 use bellcage::store::{Fenced, FiringCommit, FiringStep, RunClaim, Unfinished};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 
 /// For `a`, for 10 seconds.
 fn claim_of(now: i64) -> RunClaim {
-    RunClaim { owner: owner("a"), now: at(now), until: at(now + 10), max: 10 }
+    RunClaim { owner: owner("a"), now: at(now), until: at(now + 10), max: 10, alone: 10 }
 }
 
 rules! {
@@ -84,6 +84,21 @@ rules! {
         assert_eq!(ids(&claimed), [run("a", -1, 1).id]);
         let (answers, claimed) = store.commit_and_claim(vec![commit(&leased, vec![step(run("b", 0, 3))], 60)], claim).await.unwrap();
         assert_eq!((answers, ids(&claimed)), (vec![Fenced::LeaseLost], vec![run("b", 0, 2).id]));
+    }
+
+    fn a_claim_with_firings_starts_no_more_with_a_process_of_their_own_than_it_may(store) {
+        for id in ["a", "b", "c"] {
+            add(store, job_with(id, |spec| spec.isolation = Isolation::ProcessPerRun)).await;
+        }
+        let runs: Vec<_> = ["a", "b", "c"].into_iter().zip(1..).map(|(id, n)| firing_run(id, 0, n)).collect();
+        let firings = lease(store, 0).await.iter().zip(&runs).map(|(leased, run)| commit(leased, vec![step(run.clone())], 60)).collect();
+        let (_, claimed) = store.commit_and_claim(firings, RunClaim { alone: 2, ..claim_of(0) }).await.unwrap();
+        assert_eq!(ids(&claimed), [runs[0].id, runs[1].id]);
+        add(store, job_with("d", |spec| spec.isolation = Isolation::ProcessPerRun)).await;
+        let leased = lease(store, 0).await.remove(0);
+        let (_, claimed) = store.commit_and_claim(vec![commit(&leased, vec![step(firing_run("d", 0, 4))], 60)], RunClaim { alone: 1, ..claim_of(0) }).await.unwrap();
+        assert_eq!(ids(&claimed), [runs[2].id], "who waited goes first");
+        assert_eq!(ids(&claim(store, 0, 10).await), [firing_run("d", 0, 4).id]);
     }
 
     fn a_claim_with_firings_starts_no_more_of_a_job_than_may_run(store) {

@@ -18,7 +18,8 @@ use bellcage::job::{
     Attempt, AttemptLog, Cause, Job, JobKey, JobSpec, JobState, Outcome, Overlap, Receipt, Run, RunError, RunId, RunState, SkipReason, Skipped, TenantId,
 };
 use bellcage::store::{
-    AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, OnConflict, Owner, Page, PageRequest, RunFilter, Settled, Sqlite, SqliteOptions, Store,
+    AttemptEnd, ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, OnConflict, Owner, Page, PageRequest, RunClaim, RunFilter, Settled, Sqlite,
+    SqliteOptions, Store,
 };
 use bellcage::trigger::TriggerSpec;
 use jiff::Timestamp;
@@ -181,7 +182,7 @@ fn step(run: Run) -> FiringStep {
 
 /// Claims for `a`, for 10 seconds.
 async fn claim(store: &dyn Store, now: i64, max: usize) -> Vec<ClaimedRun> {
-    store.claim_runs(&owner("a"), at(now), at(now + 10), max).await.unwrap()
+    store.claim_runs(RunClaim { owner: owner("a"), now: at(now), until: at(now + 10), max, alone: usize::MAX }).await.unwrap()
 }
 
 fn ids(claimed: &[ClaimedRun]) -> Vec<RunId> {
