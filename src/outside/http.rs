@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Timeout};
@@ -66,7 +67,9 @@ impl Lookup for SystemLookup {
 
 /// Makes requests, a bounded number at once.
 pub(super) struct Requests {
-    lookup: Arc<dyn Lookup>,
+    pub lookup: Arc<dyn Lookup>,
+    /// Whom TLS trusts.
+    pub authorities: RootCerts,
     at_once: Arc<Semaphore>,
     /// Under way or waiting.
     all: Arc<Semaphore>,
@@ -77,7 +80,13 @@ pub(super) struct Requests {
 impl Requests {
     pub fn new(lookup: Arc<dyn Lookup>, at_once: usize, private: bool) -> Self {
         let at_once = at_once.max(1);
-        Self { lookup, at_once: Arc::new(Semaphore::new(at_once)), all: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))), private }
+        Self {
+            lookup,
+            authorities: RootCerts::WebPki,
+            at_once: Arc::new(Semaphore::new(at_once)),
+            all: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))),
+            private,
+        }
     }
 
     pub async fn make(&self, asker: &Asker, request: HttpRequest) -> Result<Answer, Refusal> {
@@ -92,7 +101,7 @@ impl Requests {
         }
         let Network { origins, body_max, .. } = network;
         let addresses = Addresses { lookup: self.lookup.clone(), private: self.private, origins, target: target.clone() };
-        let agent = agent(&request, left, addresses);
+        let agent = agent(&request, left, addresses, self.authorities.clone());
         let exchange = Exchange { agent: agent.clone(), target, request, body_max };
         let _broken_off = BreakOff(agent);
         let (reply, answer) = oneshot::channel();
@@ -103,6 +112,22 @@ impl Requests {
         let response = answer.await.map_err(|_| Refusal::Failed("a fault in bellcage itself".to_owned()))??;
         Ok(Answer::Response(Box::new(response)))
     }
+}
+
+/// Why a text has no authorities that TLS could trust.
+#[derive(Debug, thiserror::Error)]
+#[error("no certificates in PEM: {why}")]
+pub struct BadAuthorities {
+    why: String,
+}
+
+pub(super) fn authorities(pem: &[u8]) -> Result<RootCerts, BadAuthorities> {
+    let items = parse_pem(pem).collect::<Result<Vec<_>, _>>().map_err(|e| BadAuthorities { why: e.to_string() })?;
+    let certificates: Vec<_> = items.into_iter().filter_map(|item| if let PemItem::Certificate(found) = item { Some(found) } else { None }).collect();
+    if certificates.is_empty() {
+        return Err(BadAuthorities { why: "there is none".to_owned() });
+    }
+    Ok(RootCerts::from(certificates))
 }
 
 /// Ends an exchange that nobody waits for any more, whatever the other side does: it has a place that others need.
@@ -123,10 +148,11 @@ fn perform(exchange: &Exchange, reply: Reply, _permits: (OwnedSemaphorePermit, O
 }
 
 /// For one exchange.
-fn agent(request: &HttpRequest, left: Duration, addresses: Addresses) -> Agent {
+fn agent(request: &HttpRequest, left: Duration, addresses: Addresses, authorities: RootCerts) -> Agent {
     let HttpRequest { connect, first_byte, between_bytes, .. } = *request;
     let config = Agent::config_builder()
         .proxy(None)
+        .tls_config(TlsConfig::builder().root_certs(authorities).build())
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use crate::executor::{Answer, Asker, Call, Outside, Refusal};
 use crate::store::{Namespace, Store};
 use http::Requests;
-pub use http::{Lookup, SystemLookup};
+pub use http::{BadAuthorities, Lookup, SystemLookup};
 
 /// Bounds that hold for every job.
 #[derive(Clone, Debug)]
@@ -61,8 +61,15 @@ impl World {
     }
 
     /// The same, with names looked up in another way.
-    pub fn with_lookup(self, lookup: Arc<dyn Lookup>) -> Self {
-        Self::new(self.config, self.keys, lookup)
+    pub fn with_lookup(mut self, lookup: Arc<dyn Lookup>) -> Self {
+        self.requests.lookup = lookup;
+        self
+    }
+
+    /// The same, where TLS trusts these authorities (certificates in PEM) and not those of Mozilla.
+    pub fn with_authorities(mut self, pem: &[u8]) -> Result<Self, BadAuthorities> {
+        self.requests.authorities = http::authorities(pem)?;
+        Ok(self)
     }
 
     fn new(config: WorldConfig, keys: Keys, lookup: Arc<dyn Lookup>) -> Self {

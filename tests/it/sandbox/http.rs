@@ -199,6 +199,45 @@ async fn a_server_can_forbid_private_addresses_altogether() {
     assert_eq!((report.stdout().as_str(), web.heard().len()), ("DestinationIpProhibited\n", 0));
 }
 
+/// Where a server is that has this certificate, with `tls.example.com` and `other.example.com` for names, and what came of a request to it.
+async fn over_tls(certificate: &str, host: &str, authorities: Option<&str>) -> (String, usize) {
+    let web = Web::start_tls(certificate);
+    let (origin, address) = (format!("https://{host}:{}", web.port), web.origin());
+    let case = Case::new(&[&origin, &address]).names(&Names::mean(&[&["127.0.0.1"]]));
+    let world = match authorities {
+        Some(pem) => case.world.with_authorities(pem.as_bytes()).expect("certificates"),
+        None => case.world,
+    };
+    let report = Case { world, ..case }.fetch(&["get", &format!("{origin}/")]).await;
+    (report.stdout(), web.heard().len())
+}
+
+const AUTHORITY: &str = include_str!("../support/tls/authority.pem");
+const OWN: &str = include_str!("../support/tls/server.pem");
+const EXPIRED: &str = include_str!("../support/tls/expired.pem");
+
+#[tokio::test]
+async fn over_tls_a_server_is_asked_that_a_trusted_authority_knows_by_its_name() {
+    assert_eq!(over_tls(OWN, "tls.example.com", Some(AUTHORITY)).await, ("200 hello\n".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn over_tls_no_server_is_asked_whose_certificate_is_not_trusted_for_its_name_or_past() {
+    for (certificate, host, authorities) in
+        [(OWN, "tls.example.com", None), (OWN, "other.example.com", Some(AUTHORITY)), (EXPIRED, "tls.example.com", Some(AUTHORITY))]
+    {
+        assert_eq!(over_tls(certificate, host, authorities).await, ("TlsProtocolError\n".to_owned(), 0), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_speak_tls_is_not_asked_over_it() {
+    let web = Web::start();
+    let origin = format!("https://127.0.0.1:{}", web.port);
+    let report = Case::new(&[&origin]).fetch(&["get", &format!("{origin}/")]).await;
+    assert!(!report.stdout().starts_with("200"), "{}", report.stdout());
+}
+
 #[tokio::test]
 async fn bodies_have_a_limit_in_both_directions() {
     let web = Web::start();

@@ -5,8 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 /// Its threads end with the tests' process.
 pub struct Web {
+    scheme: &'static str,
     pub port: u16,
     /// First line and headers of each request that came.
     heard: Arc<Mutex<Vec<String>>>,
@@ -14,21 +19,34 @@ pub struct Web {
 
 impl Web {
     pub fn start() -> Self {
+        Self::with("http", Some)
+    }
+
+    /// Over TLS, with one of the certificates in `support/tls`.
+    pub fn start_tls(certificate: &str) -> Self {
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(|found| found.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).expect("a key");
+        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into()).with_safe_default_protocol_versions();
+        let config = Arc::new(config.expect("versions").with_no_client_auth().with_single_cert(chain, key).expect("they belong together"));
+        Self::with("https", move |stream| Some(StreamOwned::new(ServerConnection::new(config.clone()).ok()?, stream)))
+    }
+
+    fn with<S: Read + Write + Send + 'static>(scheme: &'static str, dress: impl Fn(TcpStream) -> Option<S> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let kept = heard.clone();
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming().flatten().filter_map(dress) {
                 let heard = heard.clone();
                 std::thread::spawn(move || serve(stream, &heard));
             }
         });
-        Self { port, heard: kept }
+        Self { scheme, port, heard: kept }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// The origin as a grant names it.
@@ -53,8 +71,8 @@ impl Web {
 }
 
 /// One request, then the end. Who goes away meanwhile is no concern of ours.
-fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>) {
-    let mut from = BufReader::new(&stream);
+fn serve(stream: impl Read + Write, heard: &Mutex<Vec<String>>) {
+    let mut from = BufReader::new(stream);
     let (mut head, mut line) = (String::new(), String::new());
     while from.read_line(&mut line).is_ok_and(|n| n > 2) {
         head.push_str(&line.to_ascii_lowercase());
@@ -64,11 +82,14 @@ fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>) {
     let mut body = vec![0; length];
     let _ = from.read_exact(&mut body);
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    if head.is_empty() {
+        return;
+    }
     heard.lock().unwrap().push(head.clone());
-    let mut to = &stream;
+    let to = from.get_mut();
     let mut answer = |status: &str, headers: &str, body: &[u8]| {
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len());
-        let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(body));
+        let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(body)).and_then(|()| to.flush());
     };
     match path.split_once('?').unwrap_or((&path, "")) {
         ("/", _) => answer("200 OK", "", b"hello"),
@@ -79,8 +100,8 @@ fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>) {
         ("/endless", _) => while to.write_all(b"HTTP/1.1 200 OK\r\n\r\n").and_then(|()| to.write_all(&[b'x'; 65_536])).is_ok() {},
         ("/cut", _) => drop(to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")),
         ("/noise", _) => drop(to.write_all(b"this is no answer\r\n\r\n")),
-        ("/half", _) => drop(to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").and_then(|()| (&stream).read(&mut [0; 1]))),
-        ("/silence", _) => drop((&stream).read(&mut [0; 1])),
+        ("/half", _) => drop(to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").and_then(|()| to.read(&mut [0; 1]))),
+        ("/silence", _) => drop(to.read(&mut [0; 1])),
         _ => answer("404 Not Found", "", b"nothing here"),
     }
 }
