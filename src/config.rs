@@ -526,6 +526,7 @@ impl Config {
         };
         match key {
             _ if zero => Some("it must be more than zero".to_owned()),
+            "directories.scratch" => Some("a grant of this name is a fresh directory: use another name".to_owned()),
             _ if key.starts_with("directories.") && self.directories.values().any(|directory| !directory.path.is_absolute()) => {
                 Some("its path must be absolute".to_owned())
             }
@@ -745,6 +746,8 @@ mod tests {
         let listed = file("[directories.data]\npath = \"/srv/data\"\n[directories.out]\npath = \"/srv/out\"\nwrite = true").unwrap().config.directories;
         let directory = |path: &str, write| Directory { path: path.into(), write };
         assert_eq!(listed.into_values().collect::<Vec<_>>(), [directory("/srv/data", false), directory("/srv/out", true)]);
+        let scratch = file("[directories.scratch]\npath = \"/srv\"").unwrap_err();
+        assert!(scratch.to_string().contains("a grant of this name is a fresh directory"), "{scratch}");
         for bad in ["data = 1", "data = { path = \"srv\" }", "data = { path = \"/srv\", mode = 1 }", "\"/x\" = { path = \"/srv\" }"] {
             assert!(matches!(file(&format!("[directories]\n{bad}")), Err(ConfigError::Value { .. })), "{bad}");
         }

@@ -12,10 +12,11 @@ use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use serde::Serialize;
 
 use crate::config::{Config, ExecutorKind};
-use crate::executor::{Confinement, Layer, Missing, Workers, WorkersConfig, landlock_abi, pagemap_scan_is_offered};
-use crate::job::bytes;
+use crate::executor::{Confinement, Layer, Missing, Workers, WorkersConfig, landlock_abi, pagemap_scan_is_offered, scratch_is_offered};
+use crate::job::{DirectoryName, bytes};
 
 use super::Context;
+use super::directories::{self, Trouble};
 use super::error::{Exit, Result};
 use super::output::{Column, Table, size};
 use super::run::engine_settings;
@@ -59,8 +60,10 @@ pub fn run(_: &DoctorArgs, context: &Context) -> Result {
     let config = &context.loaded.config;
     let mut checks = vec![kernel(), cores(config), memory(config), seccomp(), landlock()];
     checks.extend(layers(config)?);
+    checks.push(scratch(config)?);
     checks.extend([pagemap_scan(), max_map_count(config), sqlite(), time_zones()]);
     checks.push(secrets_key(config));
+    checks.push(listed_directories(config));
     checks.extend(data_directory(&config.store.data));
     let verdict = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
     let diagnosis = Diagnosis { verdict, confinement: config.executor.confinement, checks };
@@ -191,6 +194,18 @@ fn confined(layer: Layer, missing: &[Missing], demanded: &[Layer]) -> Check {
     }
 }
 
+fn scratch(config: &Config) -> Result<Check> {
+    if config.executor.kind == ExecutorKind::Pool {
+        return Ok(ok("scratch", "no").warn("executor.kind = \"pool\" gives no directories: jobs that ask for any are refused"));
+    }
+    Ok(match scratch_is_offered(&workers_config(config)?) {
+        Ok(()) => ok("scratch", "yes"),
+        Err(why) => {
+            ok("scratch", "no").warn(format!("{why}; attempts with a scratch directory are refused, which needs user namespaces and a file system in memory"))
+        }
+    })
+}
+
 fn pagemap_scan() -> Check {
     match pagemap_scan_is_offered() {
         true => ok("pagemap-scan", "yes"),
@@ -237,6 +252,19 @@ fn secrets_key(config: &Config) -> Check {
     match named_secrets_key(config) {
         Ok(_) => ok("secrets-key", found),
         Err(error) => ok("secrets-key", found).problem(error.message),
+    }
+}
+
+/// Those that jobs may be granted.
+fn listed_directories(config: &Config) -> Check {
+    let names: Vec<_> = config.directories.keys().map(DirectoryName::as_str).collect();
+    let check = ok("directories", if names.is_empty() { "none listed".to_owned() } else { names.join(", ") });
+    let troubles = directories::troubles(config, &config.store.data);
+    let message = troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    match troubles {
+        troubles if troubles.iter().any(|trouble| matches!(trouble, Trouble::Own { .. })) => check.problem(message),
+        troubles if troubles.is_empty() => check,
+        _ => check.warn(message),
     }
 }
 

@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod demo;
 mod dev;
+mod directories;
 mod doctor;
 mod error;
 mod explain;

@@ -19,7 +19,7 @@ use crate::component::compile::{Compiler, CompilerConfig};
 use crate::component::{EngineSettings, EntryError, Inspection};
 use crate::config::{self, Config};
 use crate::executor::{AttemptReport, AttemptRequest, Confinement, Determinism, Executor, Network, Pool, PoolConfig, Reach, Space};
-use crate::job::{Entry, GrantError, Grants, Isolation, JobKey, JobSpec, Outcome, RunId, RunResult, SpecError, Stdout, TenantId};
+use crate::job::{Entry, GrantError, Grants, Isolation, JobKey, JobSpec, LimitCaps, Outcome, RunId, RunResult, SpecError, Stdout, TenantId};
 use crate::outside::{World, WorldConfig};
 use crate::trigger::parse_instant;
 
@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     let config = &context.loaded.config;
     let guest_args = guest_args.iter().map(text).collect::<Result<Vec<_>>>()?;
     // What was typed is looked at before any file is.
-    let (determinism, grants, limits) = (args.determinism()?, args.grants.grants()?, args.limits.spec()?.resolve(&config.limits, &config.limit_caps)?);
+    let (determinism, grants, limits) = (args.determinism()?, args.grants.grants()?, args.limits.spec()?.resolve(&config.limits, caps(config))?);
     let entry = args.entry.as_deref().map(str::parse).transpose()?;
     let reach = reach(&grants, config)?;
     let (program, bytes) = component(Path::new(file), config)?;
@@ -97,6 +97,11 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
     let report = runtime.block_on(attempt(&bytes, request, config, &context.out))?;
     tell(&report, args.receipt, context)?;
     Ok(Exit::of_outcome(report.outcome))
+}
+
+/// What runs here is what a server with this configuration would take of the tenant that is meant where none is named.
+fn caps(config: &Config) -> LimitCaps<'_> {
+    LimitCaps { server: &config.limit_caps, tenant: config.tenant.get_key_value(&TenantId::default()).map(|(tenant, own)| (tenant, &own.limits)) }
 }
 
 impl RunArgs {

@@ -28,6 +28,7 @@ use crate::store::{Sqlite, SqliteOptions, Store};
 
 use super::Context;
 use super::connect::{ServerFile, write_private};
+use super::directories::{self, Trouble};
 use super::error::{CliError, Exit, Result};
 use super::run::{compiler_config, engine_settings, own_program, world_config};
 
@@ -180,6 +181,7 @@ impl Server {
             server_config(config, &config.server.token).validate()?;
         }
         make_directory(&data)?;
+        refuse_own_directories(config, &data)?;
         let store = Sqlite::open(&data, &SqliteOptions::default())?;
         let token = token(&data, &config.server.token)?;
         let server_config = server_config(config, &token);
@@ -232,6 +234,19 @@ fn make_directory(data: &Path) -> Result<()> {
     if about.permissions().mode() & 0o022 != 0 {
         let message = format!("{}: other users of this machine can write into this directory", data.display());
         return Err(CliError::new(Exit::FAILED, "file", message).hint(format!("take that right away: chmod go-w {}", data.display())));
+    }
+    Ok(())
+}
+
+/// Refuses to list for jobs what is the server's own; tells of what is not there.
+fn refuse_own_directories(config: &Config, data: &Path) -> Result<()> {
+    for trouble in directories::troubles(config, data) {
+        match trouble {
+            Trouble::Missing { .. } => tracing::warn!("{trouble}; jobs that are granted it are refused until it is there"),
+            Trouble::Own { .. } => {
+                return Err(CliError::new(Exit::FAILED, "bad-config", trouble.to_string()).hint("list another directory, or keep the server's own elsewhere"));
+            }
+        }
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub use directory::Directory;
 pub use outside::{Answer, Asker, Call, HttpRefusal, HttpRequest, HttpResponse, KeyValueCall, Network, Outside, Raw, Reach, Refusal, Space};
 pub use pool::{Pool, PoolConfig, PoolError, compile_child_main, examine_upload};
 pub use worker::pagemap_scan_is_offered;
-pub use workers::{StartError, Workers, WorkersConfig, WorkersError};
+pub use workers::{StartError, Workers, WorkersConfig, WorkersError, scratch_is_offered};
 
 /// What a program that embeds bellcage calls first in its `main`: bellcage starts that program again as the child that compiles
 /// a component, and as a worker. Where this is such a process, it does its work here and the exit code is returned.

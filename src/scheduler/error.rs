@@ -75,6 +75,9 @@ pub enum SchedulerError {
     TooManyUpstream { job: JobId, cap: usize },
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// Of a job that needs them (`JobSpec::is_alone`).
+    #[error("this server gives no attempt a process of its own, which isolation = \"process-per-run\" and directories need")]
+    NoProcesses,
     #[error("the scheduler is shutting down")]
     ShuttingDown,
 }
@@ -221,6 +224,7 @@ impl SchedulerError {
             Self::NoUpstream { .. } => "no-upstream",
             Self::Cycle { .. } => "job-cycle",
             Self::TooManyUpstream { .. } => "too-many-upstream",
+            Self::NoProcesses => "isolation-not-offered",
             Self::ShuttingDown => "shutting-down",
         }
     }
@@ -241,6 +245,7 @@ impl SchedulerError {
             Self::Component(e) => e.hint(),
             Self::Secret(e) => e.hint(),
             Self::Directory(e) => Some(e.hint()),
+            Self::NoProcesses => Some("leave isolation and directories out, or run the server with executor.kind = \"workers\"".to_owned()),
             Self::Trigger(e) => e.hint.clone(),
             Self::ComponentNotUploaded(name) => Some(format!("bellcage component push {name}.wasm")),
             Self::NoSuchVersion { name, .. } => Some(format!("see its versions: bellcage component show {name}")),

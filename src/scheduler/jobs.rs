@@ -274,6 +274,9 @@ impl Inner {
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;
         self.options.directories(&spec.grants.dirs)?;
+        if spec.is_alone() && self.executor.processes() == 0 {
+            return Err(SchedulerError::NoProcesses);
+        }
         let mut notes = trigger.notes(now);
         let next = trigger.next_after(now);
         for name in &spec.calendars {

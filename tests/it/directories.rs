@@ -288,3 +288,19 @@ async fn a_file_that_nobody_may_read_is_refused() {
     // The superuser of this machine has no such power in there.
     assert_eq!(said, ["2", "deep"]);
 }
+
+/// Without them there is no file system of one's own, and what the operator listed can be had all the same.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_machine_without_namespaces_refuses_scratch_directories_alone() {
+    let host = host();
+    let config = WorkersConfig { no_namespaces: true, ..cage::workers_config(1, 1) };
+    assert!(bellcage::executor::scratch_is_offered(&config).is_err());
+    let workers = Workers::start(config).expect("worker processes");
+    let request = cage::request(&guest(&[Read("known")])).await;
+    let report = workers.run(AttemptRequest { directories: vec![listed(&host.path().join("data"), false)], ..request.clone() }).await;
+    assert_eq!(said(&report), ["known"]);
+    let report = workers.run(AttemptRequest { directories: vec![scratch(64)], ..request }).await;
+    let error = report.error.unwrap();
+    assert_eq!((report.outcome, error.code.as_str()), (Outcome::Refused, "scratch-unavailable"), "{}", error.message);
+}

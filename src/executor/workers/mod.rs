@@ -40,8 +40,8 @@ use crate::job::{Digest, Outcome, Progress, RunError, RunId};
 pub use child::{SUBCOMMAND, main as worker_main};
 use keeper::{Cancel, Command, Keeper};
 use message::{Haste, Number};
-pub use process::StartError;
 use process::{Answer, Job};
+pub use process::{StartError, scratch_is_offered};
 
 /// Every slot reserves some GiB of a worker's address space, and a process has 128 TiB.
 const SLOTS_PER_WORKER_MAX: usize = 8_000;
@@ -74,6 +74,10 @@ pub struct WorkersConfig {
     #[cfg(debug_assertions)]
     #[doc(hidden)]
     pub escapes: bool,
+    /// Tests only: as on a machine that makes no namespaces.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub no_namespaces: bool,
 }
 
 impl WorkersConfig {
@@ -93,7 +97,16 @@ impl WorkersConfig {
             recycle_memory: 512 << 20,
             #[cfg(debug_assertions)]
             escapes: false,
+            #[cfg(debug_assertions)]
+            no_namespaces: false,
         }
+    }
+
+    fn offers_namespaces(&self) -> bool {
+        #[cfg(debug_assertions)]
+        return !self.no_namespaces;
+        #[cfg(not(debug_assertions))]
+        true
     }
 
     fn slots_per_worker(&self) -> usize {

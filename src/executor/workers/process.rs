@@ -196,7 +196,9 @@ impl Process {
             (_, None) => None,
         });
         let given = given.collect();
-        let child = spawn(&Spawn { program, args, stdin: theirs.as_fd(), stdout: null.as_fd(), stderr: stderr.as_fd(), given }).map_err(failed)?;
+        let child =
+            spawn(&Spawn { program, args, stdin: theirs.as_fd(), stdout: null.as_fd(), stderr: stderr.as_fd(), given, namespaces: config.offers_namespaces() })
+                .map_err(failed)?;
         drop((theirs, stderr));
         // SAFETY: a `Child` owns its descriptor, which is never exchanged for another.
         let exit = unsafe { AsyncFd::register(Child(child)) }.map_err(|e| failed(e.into()))?;
@@ -576,6 +578,23 @@ impl Components {
     fn drain_waiting(&mut self) -> Vec<Job> {
         self.by_digest.drain().flat_map(|(_, component)| component.waiting.unwrap_or_default()).collect()
     }
+}
+
+/// Whether this machine gives a process a scratch directory; why not, where it does not.
+pub fn scratch_is_offered(config: &WorkersConfig) -> Result<(), String> {
+    let offered = || -> io::Result<()> {
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let program = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(config.program.as_os_str()))?;
+        // Without more arguments it ends by itself.
+        let args = vec![program.clone(), CString::new(SUBCOMMAND)?];
+        let (stdin, stdout, stderr) = (null.as_fd(), null.as_fd(), null.as_fd());
+        let given = vec![Given::Scratch(rustix::param::page_size() as u64)];
+        let process = spawn(&Spawn { program, args, stdin, stdout, stderr, given, namespaces: config.offers_namespaces() })?;
+        process.kill();
+        process.wait();
+        Ok(())
+    };
+    offered().map_err(|e| e.to_string())
 }
 
 /// The artefact, authenticated through the very descriptor that the worker maps.

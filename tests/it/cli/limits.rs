@@ -63,3 +63,26 @@ fn runs_that_wait_for_a_process_of_their_own_keep_no_slot_from_others() {
     assert_eq!(states.iter().filter(|state| **state == "queued").count(), 5, "{states:?}");
     place.bellcage(&["runs", "cancel", "--job", "alone"]).ok();
 }
+
+#[test]
+fn a_tenants_caps_hold_when_a_job_is_added_and_afterwards_and_for_what_is_run_by_hand() {
+    let place = Place::default();
+    place.write("bellcage.toml", "[tenant.default.limits]\nmemory = \"64MiB\"\nfuel = 1000000000\n");
+    let server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    let add = |id: &str, flags: &[&str]| place.bellcage(&[&["job", "add", id, "--component", "hello", "--manual"], flags].concat());
+    add("a", &["--memory", "65MiB"]).refused(2, "limits.memory = 65MiB is above the cap of tenant default, which is 64MiB", "see the caps");
+    add("a", &["--fuel", "2G"]).refused(2, "limits.fuel = 2000000000 is above the cap of tenant default, which is 1000000000", "see the caps");
+    add("asks", &["--memory", "64MiB"]).ok();
+    add("asks-nothing", &[]).ok();
+    place.bellcage(&["run", "--memory", "65MiB", HELLO]).refused(2, "limits.memory = 65MiB is above the cap of tenant default", "see the caps");
+    drop(server);
+
+    place.write("bellcage.toml", "[tenant.default.limits]\nmemory = \"32MiB\"\n");
+    let _server = place.serve(&[]);
+    let refused = place.bellcage(&["trigger", "asks", "--wait"]);
+    assert!(refused.code == 27 && refused.stderr.contains("limits.memory = 64MiB is above the cap of tenant default, which is 32MiB"), "{refused:?}");
+    place.bellcage(&["trigger", "asks-nothing", "--wait"]).ok();
+    let run = place.json(&["runs", "list", "--job", "asks-nothing"])["runs"][0].clone();
+    assert_eq!(run["receipt"]["memory_limit_bytes"], 32 << 20);
+}
