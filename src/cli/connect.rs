@@ -54,14 +54,16 @@ impl ServerFile {
     }
 }
 
-/// Writes a file that only its owner can read, in one step: a reader sees the old text or the new.
+/// Writes a file that only its owner can read, in one step: a reader sees the old text or the new, and what was written is still
+/// there after the machine lost its power.
 pub fn write_private(path: &Path, text: &[u8]) -> Result<()> {
     let beside = path.with_extension(format!("{}.tmp", std::process::id()));
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(text)?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        fs::File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|e| CliError::file(path, &e))
 }

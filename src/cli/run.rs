@@ -237,7 +237,7 @@ fn reach(grants: &Grants, config: &Config) -> Result<Reach> {
     let job = JobKey { tenant: TenantId::default(), id: "run".parse()? };
     let config::Http { body, per_attempt, .. } = config.http;
     let network = || Network { origins: grants.http.clone(), body_max: body, at_once: per_attempt };
-    Ok(Reach { kv: quota.map(|quota| Space { job, quota }), http: (!grants.http.is_empty()).then(network) })
+    Ok(Reach { kv: quota.map(|quota| Space { job, since: Timestamp::UNIX_EPOCH, quota }), http: (!grants.http.is_empty()).then(network) })
 }
 
 pub fn world_config(config: &Config) -> WorldConfig {

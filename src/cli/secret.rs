@@ -1,5 +1,6 @@
 //! `bellcage secret …`: values that jobs are granted, and that nobody is shown.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -41,6 +42,9 @@ pub fn run(command: &SecretCommand, context: &Context) -> Result {
 
 fn set(name: &SecretName, file: Option<&PathBuf>, context: &Context) -> Result {
     let from = file.map_or("-".to_owned(), |path| path.to_string_lossy().into_owned());
+    if file.is_none() && std::io::stdin().is_terminal() {
+        context.out.hint("type the value, a line end and Ctrl-D; whoever looks on sees it");
+    }
     let bytes = limits::read_input(&from, SecretText::BYTES_MAX as u64 + 2)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CliError::usage(format!("the value of {name} is not text in UTF-8")).hint("encode it, with base64 for example"))?;

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use super::{Keys, World};
 use crate::executor::{Answer, Asker, KeyValueCall, Raw, Refusal, Space};
-use crate::store::{KvBounds, KvKeys, KvRefused, Namespace, Store, StoreError};
+use crate::store::{KvBounds, KvKeys, KvOwner, KvRefused, Namespace, Store, StoreError};
 
 impl World {
     pub(super) async fn key_value(&self, asker: &Asker, call: KeyValueCall) -> Result<Answer, Refusal> {
@@ -22,19 +22,19 @@ impl World {
 }
 
 async fn of_store(store: &dyn Store, space: &Space, bounds: KvBounds, call: KeyValueCall) -> Result<Answer, StoreError> {
-    let job = &space.job;
+    let of = &KvOwner { job: space.job.clone(), since: space.since };
     Ok(match call {
-        KeyValueCall::Get { key } => Answer::Value(store.kv_get(job, &key).await?.map(Raw)),
+        KeyValueCall::Get { key } => Answer::Value(store.kv_get(of, &key).await?.map(Raw)),
         KeyValueCall::Set { key, value } => {
-            store.kv_set(job, &key, value.0, bounds).await?;
+            store.kv_set(of, &key, value.0, bounds).await?;
             Answer::Done
         }
         KeyValueCall::Delete { key } => {
-            store.kv_delete(job, &key).await?;
+            store.kv_delete(of, &key).await?;
             Answer::Done
         }
-        KeyValueCall::List { after } => keys(store.kv_list(job, after).await?),
-        KeyValueCall::Add { key, delta } => Answer::Number(store.kv_add(job, &key, delta, bounds).await?),
+        KeyValueCall::List { after } => keys(store.kv_list(of, after).await?),
+        KeyValueCall::Add { key, delta } => Answer::Number(store.kv_add(of, &key, delta, bounds).await?),
     })
 }
 

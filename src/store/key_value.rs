@@ -1,14 +1,27 @@
 //! Key-value namespaces: what every store answers about them, and a namespace as a plain value, which is what a store
 //! without a database keeps.
 //!
-//! A namespace belongs to one job. It is there from the first key that is set until the job is removed.
+//! A namespace belongs to one job. It is there from the first key that is set until the job is removed; one that is added
+//! under the same id afterwards has another, which attempts of the former one do not reach.
 
 use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::job::JobKey;
 
 /// Bytes of a key, which has at least one.
 pub const KEY_BYTES_MAX: usize = 256;
 /// Keys that `Namespace::list` and `Store::kv_list` give at once at most.
 pub const KEYS_LISTED_MAX: usize = 1_000;
+
+/// Whose namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvOwner {
+    pub job: JobKey,
+    /// When that job was added.
+    pub since: Timestamp,
+}
 
 /// What a namespace may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +88,7 @@ pub(super) fn check_key(key: &str) -> Result<(), KvRefused> {
 pub(super) fn sum(key: &str, value: Option<&[u8]>, delta: u64) -> Result<u64, KvRefused> {
     let number = match value {
         None => Some(0),
-        Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()),
+        Some(text) => std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse::<u64>().ok()),
     };
     number.and_then(|number| number.checked_add(delta)).ok_or_else(|| KvRefused::NotANumber { key: key.to_owned() })
 }

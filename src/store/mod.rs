@@ -33,7 +33,7 @@ use crate::job::{
 use crate::trigger::Exclusions;
 
 pub use error::StoreError;
-pub use key_value::{KEY_BYTES_MAX, KEYS_LISTED_MAX, KvBounds, KvKeys, KvRefused, KvUsage, Namespace};
+pub use key_value::{KEY_BYTES_MAX, KEYS_LISTED_MAX, KvBounds, KvKeys, KvOwner, KvRefused, KvUsage, Namespace};
 pub use lease::{Lease, Owner};
 pub use memory::Memory;
 pub use query::{JobFilter, Page, PageRequest, RunFilter, StoreCounts};
@@ -310,19 +310,20 @@ pub trait Store: Send + Sync + 'static {
     /// The ends of upstream runs that wait for a later firing of a job, oldest first. Empty where there is no such job.
     async fn arrived_ends(&self, key: &JobKey) -> Result<Vec<UpstreamEnd>, StoreError>;
 
-    // Key-value: a namespace for each job, from the first key that is set until the job is removed.
+    // Key-value: a namespace for each job, from the first key that is set until the job is removed. Of an owner that was removed and
+    // added again there is no such job.
 
     /// `None` where there is no such key, or no such job.
-    async fn kv_get(&self, job: &JobKey, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn kv_get(&self, of: &KvOwner, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
     /// `KeyValue` where a bound would be broken, counted in the same transaction; `NotFound` where the job is gone.
-    async fn kv_set(&self, job: &JobKey, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError>;
+    async fn kv_set(&self, of: &KvOwner, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError>;
     /// Adds to a number in decimal digits, 0 where there is no such key, and gives the sum. Fails as `kv_set` does.
-    async fn kv_add(&self, job: &JobKey, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError>;
+    async fn kv_add(&self, of: &KvOwner, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError>;
     /// False where there is no such key, or no such job.
-    async fn kv_delete(&self, job: &JobKey, key: &str) -> Result<bool, StoreError>;
+    async fn kv_delete(&self, of: &KvOwner, key: &str) -> Result<bool, StoreError>;
     /// At most `KEYS_LISTED_MAX` keys, in the order in which they were first set, after where an earlier answer's `next` says.
-    async fn kv_list(&self, job: &JobKey, after: Option<u64>) -> Result<KvKeys, StoreError>;
-    async fn kv_usage(&self, job: &JobKey) -> Result<KvUsage, StoreError>;
+    async fn kv_list(&self, of: &KvOwner, after: Option<u64>) -> Result<KvKeys, StoreError>;
+    async fn kv_usage(&self, of: &KvOwner) -> Result<KvUsage, StoreError>;
 
     // Firing.
     //

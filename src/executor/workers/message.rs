@@ -390,7 +390,7 @@ mod tests {
             stdin: vec![0, 255, 10],
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
             reach: Reach {
-                kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, quota: 1 << 20 }),
+                kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, since: Timestamp::UNIX_EPOCH, quota: 1 << 20 }),
                 http: Some(Network { origins: vec!["https://*.example.com".parse().unwrap()], body_max: 5, at_once: 2 }),
             },
             isolation: Isolation::default(),

@@ -24,8 +24,8 @@ use jiff::Timestamp;
 use crate::job::{Attempt, CalendarName, Cause, ComponentName, Digest, Job, JobKey, Run, RunId, RunState, SecretName, Skipped, TenantId, UpstreamEnd, Version};
 
 use super::{
-    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvUsage, Lease, LeasedJob,
-    Namespace, OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunClaim, RunFilter, Secret, Store, StoreCounts, StoreError, apply,
+    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvOwner, KvUsage, Lease,
+    LeasedJob, Namespace, OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunClaim, RunFilter, Secret, Store, StoreCounts, StoreError, apply,
     starts::Starts,
 };
 
@@ -326,28 +326,28 @@ impl Store for Memory {
         Ok(self.state().arrived(key).map(|arrived| arrived.end).collect())
     }
 
-    async fn kv_get(&self, job: &JobKey, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.state().kv_get(job, key))
+    async fn kv_get(&self, of: &KvOwner, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().kv_get(of, key))
     }
 
-    async fn kv_set(&self, job: &JobKey, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError> {
-        self.state().kv_set(job, key, value, bounds)
+    async fn kv_set(&self, of: &KvOwner, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError> {
+        self.state().kv_set(of, key, value, bounds)
     }
 
-    async fn kv_add(&self, job: &JobKey, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError> {
-        self.state().kv_add(job, key, delta, bounds)
+    async fn kv_add(&self, of: &KvOwner, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError> {
+        self.state().kv_add(of, key, delta, bounds)
     }
 
-    async fn kv_delete(&self, job: &JobKey, key: &str) -> Result<bool, StoreError> {
-        Ok(self.state().kv_delete(job, key))
+    async fn kv_delete(&self, of: &KvOwner, key: &str) -> Result<bool, StoreError> {
+        Ok(self.state().kv_delete(of, key))
     }
 
-    async fn kv_list(&self, job: &JobKey, after: Option<u64>) -> Result<KvKeys, StoreError> {
-        Ok(self.state().kv_list(job, after))
+    async fn kv_list(&self, of: &KvOwner, after: Option<u64>) -> Result<KvKeys, StoreError> {
+        Ok(self.state().kv_list(of, after))
     }
 
-    async fn kv_usage(&self, job: &JobKey) -> Result<KvUsage, StoreError> {
-        Ok(self.state().kv_usage(job))
+    async fn kv_usage(&self, of: &KvOwner) -> Result<KvUsage, StoreError> {
+        Ok(self.state().kv_usage(of))
     }
 
     async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError> {

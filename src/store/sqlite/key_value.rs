@@ -3,19 +3,18 @@
 use rusqlite::params;
 
 use super::jobs::not_found;
-use super::rows::{Count, Text};
+use super::rows::{At, Count, Text};
 use super::writer::{Db, Done, Writer};
-use crate::job::JobKey;
 use crate::store::key_value::{check_key, sum};
-use crate::store::{KEYS_LISTED_MAX, KvBounds, KvKeys, KvUsage, StoreError};
+use crate::store::{KEYS_LISTED_MAX, KvBounds, KvKeys, KvOwner, KvUsage, StoreError};
 
-/// The job of a tenant's name and its own.
-const JOB: &str = "(SELECT job.id FROM job JOIN tenant ON tenant.id = job.tenant WHERE tenant.name = ?1 AND job.name = ?2 AND removed = 0)";
+/// The job of a tenant's name, its own and the time when it was added.
+const JOB: &str = "(SELECT job.id FROM job JOIN tenant ON tenant.id = job.tenant WHERE tenant.name = ?1 AND job.name = ?2 AND removed = 0 AND created_at = ?3)";
 
 impl Writer {
-    pub(super) fn kv_set(&mut self, job: &JobKey, key: &str, value: &[u8], bounds: KvBounds) -> Done<()> {
+    pub(super) fn kv_set(&mut self, of: &KvOwner, key: &str, value: &[u8], bounds: KvBounds) -> Done<()> {
         check_key(key).map_err(StoreError::from)?;
-        let id = self.live.find_job(&self.db, job)?.ok_or_else(|| not_found(job))?;
+        let id = self.owner(of)?.ok_or_else(|| not_found(&of.job))?;
         let db = &self.db;
         let old = db.query_opt("SELECT length(value) FROM kv WHERE job = ? AND key = ?", params![id, key], |row| Ok(row.get::<_, Count>(0)?.0))?;
         let usage = usage(db, id)?.after_set(key, old, value.len() as u64, bounds).map_err(StoreError::from)?;
@@ -23,22 +22,27 @@ impl Writer {
         Ok(set_usage(db, id, usage)?)
     }
 
-    pub(super) fn kv_add(&mut self, job: &JobKey, key: &str, delta: u64, bounds: KvBounds) -> Done<u64> {
+    pub(super) fn kv_add(&mut self, of: &KvOwner, key: &str, delta: u64, bounds: KvBounds) -> Done<u64> {
         check_key(key).map_err(StoreError::from)?;
-        let id = self.live.find_job(&self.db, job)?.ok_or_else(|| not_found(job))?;
+        let id = self.owner(of)?.ok_or_else(|| not_found(&of.job))?;
         let value = self.db.query_opt("SELECT value FROM kv WHERE job = ? AND key = ?", params![id, key], |row| row.get::<_, Vec<u8>>(0))?;
         let sum = sum(key, value.as_deref(), delta).map_err(StoreError::from)?;
-        self.kv_set(job, key, sum.to_string().as_bytes(), bounds)?;
+        self.kv_set(of, key, sum.to_string().as_bytes(), bounds)?;
         Ok(sum)
     }
 
-    pub(super) fn kv_delete(&mut self, job: &JobKey, key: &str) -> Done<bool> {
-        let Some(id) = self.live.find_job(&self.db, job)? else { return Ok(false) };
+    pub(super) fn kv_delete(&mut self, of: &KvOwner, key: &str) -> Done<bool> {
+        let Some(id) = self.owner(of)? else { return Ok(false) };
         let db = &self.db;
         let sql = "DELETE FROM kv WHERE job = ? AND key = ? RETURNING length(value)";
         let Some(old) = db.query_opt(sql, params![id, key], |row| Ok(row.get::<_, Count>(0)?.0))? else { return Ok(false) };
         set_usage(db, id, usage(db, id)?.after_delete(key, old))?;
         Ok(true)
+    }
+
+    fn owner(&mut self, of: &KvOwner) -> rusqlite::Result<Option<i64>> {
+        let Some(id) = self.live.find_job(&self.db, &of.job)? else { return Ok(None) };
+        self.db.query_opt("SELECT id FROM job WHERE id = ? AND created_at = ?", params![id, At(of.since)], |row| row.get(0))
     }
 
     /// Forgets what a job kept.
@@ -50,20 +54,20 @@ impl Writer {
 }
 
 impl Db {
-    pub(super) fn kv_get(&self, job: &JobKey, key: &str) -> Done<Option<Vec<u8>>> {
-        let sql = format!("SELECT value FROM kv WHERE job = {JOB} AND key = ?3");
-        Ok(self.query_opt(&sql, params![Text(&job.tenant), Text(&job.id), key], |row| row.get(0))?)
+    pub(super) fn kv_get(&self, of: &KvOwner, key: &str) -> Done<Option<Vec<u8>>> {
+        let sql = format!("SELECT value FROM kv WHERE job = {JOB} AND key = ?4");
+        Ok(self.query_opt(&sql, params![Text(&of.job.tenant), Text(&of.job.id), At(of.since), key], |row| row.get(0))?)
     }
 
-    pub(super) fn kv_list(&self, job: &JobKey, after: Option<u64>) -> Done<KvKeys> {
-        let sql = format!("SELECT number, key FROM kv WHERE job = {JOB} AND number > ?3 ORDER BY number LIMIT ?4");
-        let params = params![Text(&job.tenant), Text(&job.id), Count(after.unwrap_or(0)), Count(KEYS_LISTED_MAX as u64 + 1)];
+    pub(super) fn kv_list(&self, of: &KvOwner, after: Option<u64>) -> Done<KvKeys> {
+        let sql = format!("SELECT number, key FROM kv WHERE job = {JOB} AND number > ?4 ORDER BY number LIMIT ?5");
+        let params = params![Text(&of.job.tenant), Text(&of.job.id), At(of.since), Count(after.unwrap_or(0)), Count(KEYS_LISTED_MAX as u64 + 1)];
         Ok(KvKeys::cut(self.query_all(&sql, params, |row| Ok((row.get::<_, Count>(0)?.0, row.get(1)?)))?))
     }
 
-    pub(super) fn kv_usage(&self, job: &JobKey) -> Done<KvUsage> {
+    pub(super) fn kv_usage(&self, of: &KvOwner) -> Done<KvUsage> {
         let sql = format!("SELECT bytes, keys FROM kv_usage WHERE job = {JOB}");
-        let found = self.query_opt(&sql, params![Text(&job.tenant), Text(&job.id)], read_usage)?;
+        let found = self.query_opt(&sql, params![Text(&of.job.tenant), Text(&of.job.id), At(of.since)], read_usage)?;
         Ok(found.unwrap_or_default())
     }
 }

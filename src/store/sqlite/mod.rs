@@ -44,7 +44,7 @@ use self::live::{Live, Published};
 use self::reader::Read;
 use self::writer::{Db, Done, Request, Write, Writer};
 use super::{
-    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvUsage, LeasedJob,
+    AddedRun, AttemptEnd, Calendar, CancelFound, ClaimedRun, ComponentVersion, Fenced, FiringCommit, JobFilter, KvBounds, KvKeys, KvOwner, KvUsage, LeasedJob,
     OnConflict, Owner, Page, PageRequest, Pushed, Renewed, Retention, RunClaim, RunFilter, Secret, Store, StoreCounts, StoreError,
 };
 use crate::job::{Attempt, CalendarName, ComponentName, Digest, Job, JobKey, Run, RunId, SecretName, Skipped, TenantId, UpstreamEnd, Version};
@@ -297,34 +297,34 @@ impl Store for Sqlite {
         self.read(move |db| db.arrived_ends(&key)).await
     }
 
-    async fn kv_get(&self, job: &JobKey, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let (job, key) = (job.clone(), key.to_owned());
-        self.read(move |db| db.kv_get(&job, &key)).await
+    async fn kv_get(&self, of: &KvOwner, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let (of, key) = (of.clone(), key.to_owned());
+        self.read(move |db| db.kv_get(&of, &key)).await
     }
 
-    async fn kv_set(&self, job: &JobKey, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError> {
-        let (job, key) = (job.clone(), key.to_owned());
-        self.write(move |w| w.kv_set(&job, &key, &value, bounds)).await
+    async fn kv_set(&self, of: &KvOwner, key: &str, value: Vec<u8>, bounds: KvBounds) -> Result<(), StoreError> {
+        let (of, key) = (of.clone(), key.to_owned());
+        self.write(move |w| w.kv_set(&of, &key, &value, bounds)).await
     }
 
-    async fn kv_add(&self, job: &JobKey, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError> {
-        let (job, key) = (job.clone(), key.to_owned());
-        self.write(move |w| w.kv_add(&job, &key, delta, bounds)).await
+    async fn kv_add(&self, of: &KvOwner, key: &str, delta: u64, bounds: KvBounds) -> Result<u64, StoreError> {
+        let (of, key) = (of.clone(), key.to_owned());
+        self.write(move |w| w.kv_add(&of, &key, delta, bounds)).await
     }
 
-    async fn kv_delete(&self, job: &JobKey, key: &str) -> Result<bool, StoreError> {
-        let (job, key) = (job.clone(), key.to_owned());
-        self.write(move |w| w.kv_delete(&job, &key)).await
+    async fn kv_delete(&self, of: &KvOwner, key: &str) -> Result<bool, StoreError> {
+        let (of, key) = (of.clone(), key.to_owned());
+        self.write(move |w| w.kv_delete(&of, &key)).await
     }
 
-    async fn kv_list(&self, job: &JobKey, after: Option<u64>) -> Result<KvKeys, StoreError> {
-        let job = job.clone();
-        self.read(move |db| db.kv_list(&job, after)).await
+    async fn kv_list(&self, of: &KvOwner, after: Option<u64>) -> Result<KvKeys, StoreError> {
+        let of = of.clone();
+        self.read(move |db| db.kv_list(&of, after)).await
     }
 
-    async fn kv_usage(&self, job: &JobKey) -> Result<KvUsage, StoreError> {
-        let job = job.clone();
-        self.read(move |db| db.kv_usage(&job)).await
+    async fn kv_usage(&self, of: &KvOwner) -> Result<KvUsage, StoreError> {
+        let of = of.clone();
+        self.read(move |db| db.kv_usage(&of)).await
     }
 
     async fn lease_due(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<LeasedJob>, StoreError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bellcage::executor::{Answer, Asker, AttemptReport, AttemptRequest, Call, Outside, Raw, Reach, Refusal, Space};
 use bellcage::job::{JobKey, Limits, Outcome, TenantId};
 use bellcage::outside::{World, WorldConfig};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use super::executor_with;
@@ -16,7 +16,7 @@ use crate::support::cage::{self, ReportExt as _};
 
 fn space(quota: u64) -> Reach {
     let job = JobKey { tenant: TenantId::default(), id: "guest".parse().unwrap() };
-    Reach { kv: Some(Space { job, quota }), ..Reach::default() }
+    Reach { kv: Some(Space { job, since: Timestamp::UNIX_EPOCH, quota }), ..Reach::default() }
 }
 
 /// One attempt of the guest `keyvalue`, which does what its arguments say.

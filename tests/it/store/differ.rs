@@ -4,8 +4,8 @@
 
 use bellcage::job::{Job, JobKey, Outcome, Pause, RateLimit, Run, RunId, RunState, SkipReason, Skipped, TenantId, Version};
 use bellcage::store::{
-    AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, KvBounds, LeasedJob, Memory, OnConflict, Retention, RunClaim, RunFilter, Settled, Sqlite,
-    SqliteOptions, Store, StoreError,
+    AttemptEnd, ClaimedRun, FiringCommit, FiringStep, JobFilter, KvBounds, KvOwner, LeasedJob, Memory, OnConflict, Retention, RunClaim, RunFilter, Settled,
+    Sqlite, SqliteOptions, Store, StoreError,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -356,11 +356,11 @@ impl World {
                 None => String::new(),
             },
             Step::Keep(what, name, job) => {
-                let (job, name) = (key(&format!("job-{job}")), format!("key-{name}"));
+                let (of, name) = (kv_owner(store, &format!("job-{job}")).await, format!("key-{name}"));
                 match what {
-                    Kept::Set(bytes) => show(store.kv_set(&job, &name, vec![b'x'; bytes], KEPT).await),
-                    Kept::Add(delta) => show(store.kv_add(&job, &name, delta, KEPT).await),
-                    Kept::Delete => show(store.kv_delete(&job, &name).await),
+                    Kept::Set(bytes) => show(store.kv_set(&of, &name, vec![b'x'; bytes], KEPT).await),
+                    Kept::Add(delta) => show(store.kv_add(&of, &name, delta, KEPT).await),
+                    Kept::Delete => show(store.kv_delete(&of, &name).await),
                 }
             }
             Step::Prune(retention) => show(store.prune(retention).await),
@@ -397,6 +397,12 @@ fn end(claimed: &ClaimedRun, ending: Ending, now: Timestamp) -> AttemptEnd {
 }
 
 /// Everything that a store shows, line by line.
+/// The namespace of the job that is there now.
+async fn kv_owner(store: &dyn Store, id: &str) -> KvOwner {
+    let since = store.job(&key(id)).await.map_or(at(0), |job| job.created_at);
+    KvOwner { job: key(id), since }
+}
+
 async fn visible(store: &dyn Store, now: Timestamp) -> Vec<String> {
     let tenant = TenantId::default();
     let mut lines = Vec::new();
@@ -404,11 +410,11 @@ async fn visible(store: &dyn Store, now: Timestamp) -> Vec<String> {
         lines.push(format!("{job:?} {:?} {:?}", store.arrived_ends(&job.key).await.unwrap(), store.rate_opens_at(&job.key).await.unwrap()));
     }
     for n in 0..JOBS {
-        let job = key(&format!("job-{n}"));
-        let keys = store.kv_list(&job, None).await.unwrap().keys;
-        lines.push(format!("{keys:?} {:?}", store.kv_usage(&job).await.unwrap()));
+        let of = kv_owner(store, &format!("job-{n}")).await;
+        let keys = store.kv_list(&of, None).await.unwrap().keys;
+        lines.push(format!("{keys:?} {:?}", store.kv_usage(&of).await.unwrap()));
         for name in keys {
-            lines.push(format!("{:?}", store.kv_get(&job, &name).await.unwrap()));
+            lines.push(format!("{:?}", store.kv_get(&of, &name).await.unwrap()));
         }
     }
     let labelled = JobFilter { labels: vec![("team".to_owned(), "1".to_owned())], ..JobFilter::default() };
