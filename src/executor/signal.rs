@@ -8,6 +8,7 @@
 //! ```
 //! A guest that asks whether it is cancelled is not stopped at once when it is, but some time later (`GRACE`).
 
+use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,11 @@ use super::turns;
 
 /// A poll that used more CPU time than this lets timers and other attempts go first.
 const LONG_POLL: Duration = Duration::from_micros(500);
+
+/// A reading of the thread's CPU clock that is no older is where the next poll's share is counted from.
+const RECENT: Duration = Duration::from_micros(20);
+/// What is read one after the other differs by so much, though the thread was never interrupted.
+const CLOCKS_DIFFER: Duration = Duration::from_micros(1);
 
 /// How long a guest that asks whether it is cancelled may go on when it is.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -190,9 +196,9 @@ impl<F: Future> Future for Metered<'_, F> {
             return Poll::Ready(None);
         }
         signal.polling.store(POLLING, Ordering::Release);
-        let before = thread_cpu();
+        let share = Share::begin();
         let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
-        let used = thread_cpu().saturating_sub(before);
+        let used = share.end();
         *this.cpu += used;
         let woken = signal.polling.swap(IDLE, Ordering::AcqRel) == WOKEN;
         if let Poll::Ready(output) = polled {
@@ -221,8 +227,77 @@ impl<F: Future> Future for Metered<'_, F> {
     }
 }
 
+/// A poll's share of the thread's CPU time, from one reading of that clock: a system call that takes a lock, so that two of them would
+/// be a tenth of a small attempt.
+struct Share {
+    began: Instant,
+    since: Reading,
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy)]
+struct Reading {
+    wall: Instant,
+    cpu: Duration,
+}
+
+thread_local! {
+    /// After the last poll.
+    static LAST: Cell<Option<Reading>> = const { Cell::new(None) };
+}
+
+impl Share {
+    fn begin() -> Self {
+        let began = Instant::now();
+        let recent = LAST.get().filter(|last| began.duration_since(last.wall) < RECENT);
+        Self { began, since: recent.unwrap_or_else(|| Reading { wall: began, cpu: thread_cpu() }) }
+    }
+
+    fn end(self) -> Duration {
+        let Self { began, since } = self;
+        let now = Reading { wall: Instant::now(), cpu: thread_cpu() };
+        LAST.set(Some(now));
+        share(now.cpu.saturating_sub(since.cpu), began.duration_since(since.wall), now.wall.duration_since(began))
+    }
+}
+
+/// Of the `cpu` time that a thread had while something else took `before` and then a poll took `polled` by the clock on the wall.
+/// Where the thread was never interrupted, all of `before` was its own. Where it was, nobody knows when, and the poll is charged
+/// with what it may have used: at most `before` too much, and never too little.
+fn share(cpu: Duration, before: Duration, polled: Duration) -> Duration {
+    let interrupted = (before + polled).saturating_sub(cpu) > CLOCKS_DIFFER;
+    if interrupted { cpu.min(polled) } else { cpu.saturating_sub(before) }
+}
+
 /// CPU time of this thread.
 fn thread_cpu() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn us(n: u64) -> Duration {
+        Duration::from_micros(n)
+    }
+
+    #[test]
+    fn a_poll_is_charged_with_what_it_used_and_not_with_what_came_before() {
+        assert_eq!(share(us(110), us(10), us(100)), us(100));
+        // Its clock was read just before it.
+        assert_eq!(share(us(100), us(0), us(100)), us(100));
+        assert_eq!(share(us(70), us(0), us(100)), us(70));
+    }
+
+    #[test]
+    fn a_poll_that_may_have_been_interrupted_is_charged_with_no_less_than_it_used_and_hardly_more() {
+        let (before, polled) = (us(10), us(100));
+        for (lost_before, lost_within) in [(5, 0), (10, 0), (0, 50), (5, 50), (0, 100)] {
+            let used = polled - us(lost_within);
+            let charged = share(before - us(lost_before) + used, before, polled);
+            assert!(used <= charged && charged <= (used + before).min(polled), "{lost_before} {lost_within}: {charged:?}");
+        }
+    }
 }
