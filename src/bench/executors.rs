@@ -19,7 +19,7 @@ use crate::job::{Entry, Isolation, Limits, Outcome, RunId};
 
 use super::{BenchError, Goal, Guest, Row, TINY, median};
 
-/// Attempts that wait for their turn, so that no worker ever does.
+/// Attempts of each core that wait for their turn, so that no worker ever does: two cores have twice as many, and each as much as one.
 const IN_FLIGHT: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl Side {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let artefact = guest.clone();
-        Ok(Box::new(move |time| counted(&pids, || runtime.block_on(attempts(&*executor, &artefact, time)))))
+        Ok(Box::new(move |time| counted(&pids, || runtime.block_on(attempts(&*executor, &artefact, workers, time)))))
     }
 }
 
@@ -166,9 +166,9 @@ fn bare(threads: usize) -> Result<Rate, BenchError> {
     }))
 }
 
-async fn attempts(executor: &dyn Executor, guest: &Guest, time: Duration) -> Result<u64, BenchError> {
+async fn attempts(executor: &dyn Executor, guest: &Guest, cores: usize, time: Duration) -> Result<u64, BenchError> {
     let began = Instant::now();
-    let mut going: FuturesUnordered<_> = (0..IN_FLIGHT).map(|_| executor.run(request(guest))).collect();
+    let mut going: FuturesUnordered<_> = (0..IN_FLIGHT * cores).map(|_| executor.run(request(guest))).collect();
     let mut ended = 0_u64;
     while let Some(report) = going.next().await {
         check(&report)?;
