@@ -1,5 +1,6 @@
 //! What a guest is given: the data of its store.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -98,8 +99,8 @@ impl Guest {
         self.host_calls.iter().sum()
     }
 
-    pub fn host_calls_by_interface(&self) -> BTreeMap<String, u64> {
-        self.host_calls.iter().zip(NAMES).filter(|(count, _)| **count > 0).map(|(count, name)| ((*name).to_owned(), *count)).collect()
+    pub fn host_calls_by_interface(&self) -> BTreeMap<Cow<'static, str>, u64> {
+        self.host_calls.iter().zip(NAMES).filter(|(count, _)| **count > 0).map(|(count, name)| (Cow::Borrowed(*name), *count)).collect()
     }
 
     /// What the epoch asks whenever it was raised: stop, or let others run and go on.

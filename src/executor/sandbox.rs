@@ -112,7 +112,7 @@ fn main_export(component: &Component) -> Option<ComponentExportIndex> {
 /// The worker's pool of instances, memories or tables is used up: another attempt must end first.
 pub(super) struct PoolFull;
 
-/// Runs an attempt to its end.
+/// Runs an attempt to its end. In its receipt the digest is missing: who asked for the attempt knows it.
 pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, way: Option<&Arc<dyn Way>>) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
@@ -171,7 +171,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
         log_bytes: (log.head.len() + log.tail.len()) as u64 + log.dropped,
         log_bytes_dropped: log.dropped,
         result_bytes,
-        ..receipt(&Asked::of(request), started_at)
+        ..asked_for(&Asked::of(request), started_at)
     };
     let Ending { outcome, exit_code, error } = ending;
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
@@ -241,7 +241,7 @@ fn argv(args: &serde_json::Value) -> Result<Vec<String>, String> {
 /// The part of a request that a receipt shows.
 #[derive(Clone)]
 pub(super) struct Asked {
-    digest: Digest,
+    pub digest: Digest,
     fuel: u64,
     memory: u64,
     due_at: Option<Timestamp>,
@@ -276,14 +276,13 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
 
 /// What is known before the guest has done anything.
 pub(super) fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
+    Receipt { digest: asked.digest.to_string(), ..asked_for(asked, started_at) }
+}
+
+/// The same without the digest.
+fn asked_for(asked: &Asked, started_at: Timestamp) -> Receipt {
     let late = asked.due_at.map_or(SignedDuration::ZERO, |due| started_at.duration_since(due));
-    Receipt {
-        fuel_limit: asked.fuel,
-        memory_limit_bytes: asked.memory,
-        queue_us: Duration::try_from(late).map_or(0, micros),
-        digest: asked.digest.to_string(),
-        ..Receipt::default()
-    }
+    Receipt { fuel_limit: asked.fuel, memory_limit_bytes: asked.memory, queue_us: Duration::try_from(late).map_or(0, micros), ..Receipt::default() }
 }
 
 fn micros(duration: Duration) -> u64 {

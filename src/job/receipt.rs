@@ -1,5 +1,6 @@
 //! What an attempt used, against what it was allowed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub struct Receipt {
     pub host_calls: u64,
     /// Host calls by WIT interface, such as `wasi:io/streams`.
     #[serde(default)]
-    pub host_calls_by_interface: BTreeMap<String, u64>,
+    pub host_calls_by_interface: BTreeMap<Cow<'static, str>, u64>,
     /// Bytes that the guest wrote to its log, kept or not.
     pub log_bytes: u64,
     /// The part of `log_bytes` dropped from the middle.

@@ -299,7 +299,7 @@ impl Told {
             log_head: log.head,
             log_dropped: log.dropped,
             log_tail: log.tail,
-            receipt: Receipt { digest: String::new(), ..receipt },
+            receipt,
             retry: retry.and_then(|advice| serde_json::to_string(&advice).ok()).map(Into::into),
         }
     }
