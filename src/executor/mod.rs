@@ -6,7 +6,8 @@
 //! however it ends.
 //!
 //! ```text
-//! pool      slots, cancelling, routing to …
+//! pool      slots, cancelling
+//! route     which worker an attempt goes to
 //! replies   how reports come back from …
 //! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
 //! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
@@ -32,6 +33,7 @@ mod output;
 pub mod outside;
 pub mod pool;
 mod replies;
+mod route;
 mod running;
 mod sandbox;
 mod signal;

@@ -3,8 +3,6 @@
 //! ```text
 //! run ─► a free slot ─► route: the component's own worker, or an idle one ─► its queue ─► report
 //! ```
-//! A component has a worker of its own (by digest), which keeps its memory warm; others take its attempts when that
-//! one has work and they have none, or far less.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
+use super::route::{self, Unfinished};
 use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::ticker::Ticker;
@@ -97,17 +96,10 @@ impl Pool {
 
     /// A worker with a slot reserved. There is one, since the semaphore has let in no more attempts than there are slots.
     fn route(&self, digest: &Digest) -> &Worker {
-        let load = |worker: &Worker| worker.in_flight.load(Ordering::Acquire);
-        let own = usize::from(digest.0[0]) << 8 | usize::from(digest.0[1]);
+        let can_take = |worker: &Worker| worker.in_flight.load(Ordering::Acquire) < self.slots_per_worker;
+        let load = |worker: &Worker| worker.unfinished.load(Ordering::Acquire);
         loop {
-            let own = &self.workers[own % self.workers.len()];
-            let chosen = match load(own) {
-                0 => own,
-                busy => match self.workers.iter().min_by_key(|worker| load(worker)) {
-                    Some(least) if load(least) == 0 || load(least) * 2 < busy || busy >= self.slots_per_worker => least,
-                    _ => own,
-                },
-            };
+            let Some(chosen) = route::choose(&self.workers, digest, can_take, load) else { continue };
             if chosen.reserve(self.slots_per_worker) {
                 return chosen;
             }
@@ -137,13 +129,19 @@ impl Executor for Pool {
         self.ticker.wake();
         let (reply, answer) = oneshot::channel();
         let request = Arc::new(request);
-        let sent = worker.send(Job { request: request.clone(), signal: signal.clone(), reply });
+        let sent = worker.send(Job { request: request.clone(), signal: signal.clone(), reply, unfinished: Unfinished::one_of(&worker.unfinished) });
         let report = match sent {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
         worker.replies.hand_on();
-        let report = report.unwrap_or_else(|| unstarted(&asked, Ending::internal("its worker panicked")));
+        let report = match report {
+            Some(mut report) => {
+                report.receipt.digest = asked.digest.to_string();
+                report
+            }
+            None => unstarted(&asked, Ending::internal("its worker panicked")),
+        };
         let report = signal.news.complete(report);
         running.end();
         report

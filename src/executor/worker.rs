@@ -18,6 +18,7 @@ use super::ending::Ending;
 use super::guest::Guest;
 use super::outside::{Asker, Gate, Straight, Way};
 use super::replies::Replies;
+use super::route::Unfinished;
 use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
@@ -35,7 +36,10 @@ const TURNS: u32 = 64;
 /// takes no page faults for them.
 const MEMORY_KEPT: usize = 1 << 20;
 const TABLE_KEPT: usize = 64 << 10;
-const STACK_KEPT: usize = 64 << 10;
+const STACK_KEPT: usize = 16 << 10;
+/// Of so many attempts that have ended, the memory is given back with one call, as a rule, before any other may have it. Two threads
+/// that give memory back at the same time make each other's processors forget all translations, at the cost of half an attempt.
+const CLEARED_AT_ONCE: usize = 16;
 /// Memories and tables in the pool, per slot; components that have more share (and wait for each other).
 const MEMORIES_PER_SLOT: u32 = 2;
 const TABLES_PER_SLOT: u32 = 4;
@@ -47,6 +51,7 @@ pub(super) struct Job {
     pub request: Arc<AttemptRequest>,
     pub signal: Arc<Signal>,
     pub reply: oneshot::Sender<AttemptReport>,
+    pub unfinished: Unfinished,
 }
 
 /// A handle on a worker; dropping it ends the thread.
@@ -54,6 +59,8 @@ pub(super) struct Worker {
     pub engine: Engine,
     /// Attempts that were routed here and have not ended.
     pub in_flight: AtomicUsize,
+    /// Those of them that the worker has yet to finish: what it has to do.
+    pub unfinished: Arc<AtomicUsize>,
     pub replies: Arc<Replies<AttemptReport>>,
     /// `None` once it shall end.
     queue: Option<mpsc::UnboundedSender<Job>>,
@@ -93,7 +100,7 @@ impl Worker {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");
             }
         })?;
-        Ok(Self { engine, in_flight: AtomicUsize::new(0), replies, queue: Some(queue), thread: Some(thread) })
+        Ok(Self { engine, in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -151,7 +158,7 @@ pub(super) fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationCo
         .table_keep_resident(TABLE_KEPT)
         .async_stack_keep_resident(STACK_KEPT)
         .max_unused_warm_slots(slots)
-        .decommit_batch_size(1)
+        .decommit_batch_size(CLEARED_AT_ONCE)
         .pagemap_scan(Enabled::Auto);
     pool
 }
@@ -228,13 +235,19 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
 }
 
 async fn attempt(state: Arc<State>, job: Job) {
-    let Job { request, signal, reply } = job;
+    let Job { request, signal, reply, unfinished } = job;
     let report = run(&state, &request, &signal).await;
-    drop((request, signal));
+    drop((request, signal, unfinished));
     state.ended.notify_waiters();
     // Sent when others have had their turn.
-    state.done().push((reply, report));
-    state.is_done.notify_one();
+    let first = {
+        let mut done = state.done();
+        done.push((reply, report));
+        done.len() == 1
+    };
+    if first {
+        state.is_done.notify_one();
+    }
 }
 
 async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>) -> AttemptReport {

@@ -45,6 +45,8 @@ pub(super) struct Cancel {
 pub(super) struct Keeper {
     /// Attempts that were routed here and have not ended.
     pub in_flight: AtomicUsize,
+    /// Those of them that the process has yet to finish: what it has to do.
+    pub unfinished: Arc<AtomicUsize>,
     pub replies: Arc<Replies<Answer>>,
     pub health: Arc<Health>,
     /// `None` once it shall end.
@@ -82,7 +84,7 @@ impl Keeper {
                 tracing::error!("a keeper of worker processes panicked; it goes on with a new process");
             }
         })?;
-        Ok(Self { in_flight: AtomicUsize::new(0), replies, health, commands: Some(commands), thread: Some(thread) })
+        Ok(Self { in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, health, commands: Some(commands), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.

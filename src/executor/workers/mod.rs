@@ -31,6 +31,7 @@ use super::confine::{Confinement, Missing};
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
 use super::pool::LOADED_MAX;
+use super::route::{self, Unfinished};
 use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Determinism, Executor};
@@ -216,26 +217,14 @@ impl Workers {
 
     /// A worker that is ready, with a slot reserved: the component's own, or one with less to do.
     fn route(&self, digest: &Digest) -> Option<&Keeper> {
-        let load = |keeper: &Keeper| keeper.in_flight.load(Ordering::Acquire);
-        let own = usize::from(digest.0[0]) << 8 | usize::from(digest.0[1]);
-        let own = &self.keepers[own % self.keepers.len()];
+        let has_room = |keeper: &Keeper| keeper.in_flight.load(Ordering::Acquire) < self.slots_per_worker;
+        let can_take = |keeper: &Keeper| keeper.health.is_ready() && has_room(keeper);
+        let load = |keeper: &Keeper| keeper.unfinished.load(Ordering::Acquire);
         loop {
-            let own = Some(own).filter(|own| own.health.is_ready());
-            let least = || self.keepers.iter().filter(|keeper| keeper.health.is_ready()).min_by_key(|keeper| load(keeper));
-            let chosen = match own.map(|own| (own, load(own))) {
-                Some((own, 0)) => own,
-                Some((own, busy)) => match least() {
-                    Some(least) if load(least) == 0 || load(least) * 2 < busy || busy >= self.slots_per_worker => least,
-                    _ => own,
-                },
-                None => least()?,
-            };
+            // Where all that are ready are full, those that are not may soon be.
+            let chosen = route::choose(&self.keepers, digest, can_take, load)?;
             if chosen.reserve(self.slots_per_worker) {
                 return Some(chosen);
-            }
-            // All that are ready are full; those that are not may soon be.
-            if self.keepers.iter().all(|keeper| !keeper.health.is_ready() || load(keeper) >= self.slots_per_worker) {
-                return None;
             }
         }
     }
@@ -281,7 +270,7 @@ impl Executor for Workers {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let (reply, mut answer) = oneshot::channel();
             let mut sent = Sent { keeper, number, ended: false };
-            if keeper.send(Command::Run(Job { number, request, signal: signal.clone(), reply })).is_err() {
+            if keeper.send(Command::Run(Job { number, request, signal: signal.clone(), reply, unfinished: Unfinished::one_of(&keeper.unfinished) })).is_err() {
                 return unstarted(&asked, Ending::internal("its keeper ended"));
             }
             let answered = match signal.or_stopped(&mut answer).await {

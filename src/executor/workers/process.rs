@@ -32,6 +32,7 @@ use crate::executor::ending::Ending;
 use crate::executor::host::shown;
 use crate::executor::outside::{self, Asker, Call, Gate, Refusal};
 use crate::executor::replies::Replies;
+use crate::executor::route::Unfinished;
 use crate::executor::sandbox::{self, Asked, unstarted};
 use crate::executor::signal::{GRACE, Signal};
 use crate::executor::{AttemptReport, AttemptRequest};
@@ -56,6 +57,7 @@ pub(super) struct Job {
     /// Where its news goes.
     pub signal: Arc<Signal>,
     pub reply: oneshot::Sender<Answer>,
+    pub unfinished: Unfinished,
 }
 
 pub(super) enum Answer {
@@ -123,6 +125,7 @@ struct InFlight {
     questions: HashMap<u64, Question>,
     signal: Arc<Signal>,
     reply: oneshot::Sender<Answer>,
+    _unfinished: Unfinished,
     sent_at: Timestamp,
     timeout: Duration,
     memory_max: u64,
@@ -356,7 +359,7 @@ impl Process {
     }
 
     fn send(&mut self, component: u32, job: Job) -> Result<(), Gone> {
-        let Job { number, request, signal, reply } = job;
+        let Job { number, request, signal, reply, unfinished } = job;
         let limits = &request.limits;
         let guest_bytes = limits.result.saturating_add(limits.logs).saturating_add(limits.checkpoint).saturating_add(REPORT_MAX);
         let frame_max = guest_bytes.max(request.reach.question_max());
@@ -370,6 +373,7 @@ impl Process {
             questions: HashMap::new(),
             signal,
             reply,
+            _unfinished: unfinished,
             sent_at: Timestamp::now(),
             timeout,
             memory_max: limits.memory,
