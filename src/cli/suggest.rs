@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::job::{JobId, LimitsSpec, Outcome, Receipt, RunState, bytes, duration};
+use crate::job::{JobId, Limits, LimitsSpec, Outcome, Receipt, RunState, bytes, duration};
 use crate::wire::{Page, Run, RunQuery};
 
 use super::Context;
@@ -70,6 +70,19 @@ impl Used {
         }
     }
 
+    /// As `times`, and no more than the job may ask for.
+    fn within(&self, margin: f64, caps: &Limits) -> LimitsSpec {
+        let limits = self.times(margin);
+        LimitsSpec {
+            fuel: limits.fuel.map(|fuel| fuel.min(caps.fuel)),
+            memory: limits.memory.map(|memory| memory.min(caps.memory)),
+            timeout: limits.timeout.map(|timeout| timeout.min(caps.timeout)),
+            result: limits.result.map(|result| result.min(caps.result)),
+            logs: limits.logs.map(|logs| logs.min(caps.logs)),
+            ..limits
+        }
+    }
+
     /// Rounded up to what people would write, and never so little that noise alone would stop a run.
     fn times(&self, margin: f64) -> LimitsSpec {
         let up = |used: u64, step: u64| (((used as f64 * margin) as u64).max(1)).div_ceil(step).saturating_mul(step);
@@ -103,14 +116,14 @@ fn stops(limits: &LimitsSpec, receipt: &Receipt) -> bool {
 
 impl Suggestion {
     /// From ended runs of `job`; `None` where none of them succeeded, so that nothing is known of what it needs.
-    fn of(job: &JobId, runs: &[Run], margin: f64) -> Option<Self> {
+    fn of(job: &JobId, runs: &[Run], margin: f64, caps: &Limits) -> Option<Self> {
         let receipts: Vec<_> = runs.iter().filter_map(|run| Some((run.outcome? == Outcome::Succeeded, run.receipt.as_ref()?))).collect();
         let good: Vec<_> = receipts.iter().filter(|(succeeded, _)| *succeeded).map(|(_, receipt)| *receipt).collect();
         if good.is_empty() {
             return None;
         }
         let most_used = good.iter().fold(Used::default(), |used, receipt| used.with(receipt));
-        let limits = most_used.times(margin);
+        let limits = most_used.within(margin, caps);
         let stopped = |receipts: &[&Receipt]| receipts.iter().filter(|receipt| stops(&limits, receipt)).count();
         let all: Vec<_> = receipts.iter().map(|(_, receipt)| *receipt).collect();
         let (would_have_stopped, would_have_stopped_succeeded) = (stopped(&all), stopped(&good));
@@ -126,7 +139,7 @@ pub fn run(command: &LimitsCommand, context: &Context) -> Result {
     client.job(&job)?;
     let page = Page { limit: Some(args.runs), after: None };
     let list = client.runs(&RunQuery { job: Some(job.clone()), state: Some(RunState::Ended), page, ..RunQuery::default() })?;
-    let suggestion = Suggestion::of(&job, &list.runs, args.margin).ok_or_else(|| {
+    let suggestion = Suggestion::of(&job, &list.runs, args.margin, &client.limits()?.caps).ok_or_else(|| {
         CliError::new(Exit::FAILED, "nothing-to-suggest-from", format!("no run of job {job} has succeeded yet, so nothing is known of what it needs"))
             .hint(format!("run it with generous limits first: bellcage trigger {job} --wait"))
     })?;
@@ -174,6 +187,14 @@ mod tests {
         let used = Used::default().with(&used(1_234_567, 3 << 20, 10)).with(&used(1_000, 1 << 20, 2_345_678));
         let limits = used.times(2.0);
         assert_eq!(as_toml(&limits), r#"{ fuel = 2500000, logs = "1KiB", memory = "6MiB", result = "3KiB", timeout = "4s700ms" }"#);
+    }
+
+    #[test]
+    fn no_more_is_suggested_than_a_job_may_ask_for() {
+        let used = Used::default().with(&used(1_000_000, 40 << 20, 1_000_000));
+        let caps = Limits { memory: 64 << 20, timeout: SignedDuration::from_millis(1_500), ..Limits::default() };
+        let limits = used.within(2.0, &caps);
+        assert_eq!((limits.memory, limits.timeout, limits.fuel), (Some(64 << 20), Some(SignedDuration::from_millis(1_500)), Some(2_000_000)));
     }
 
     #[test]

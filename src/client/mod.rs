@@ -20,7 +20,7 @@ pub use events::Events;
 use crate::wire::{
     AddJob, AddedJob, Applied, Apply, Backfill, Backfilled, Bulk, BulkDone, Calendar, CalendarList, CalendarName, CancelRun, CancelRuns, CancelledRun,
     CancelledRuns, ComponentDetail, ComponentList, ComponentName, EventQuery, Exclusions, Fires, FiringList, FiringQuery, Health, Job, JobId, JobList,
-    JobQuery, JobSpec, OnConflict, Page, PauseJob, Problem, PushQuery, PushedComponent, PutSecret, RemovedCalendar, RemovedComponent, RemovedJob,
+    JobQuery, JobSpec, LimitBounds, OnConflict, Page, PauseJob, Problem, PushQuery, PushedComponent, PutSecret, RemovedCalendar, RemovedComponent, RemovedJob,
     RemovedSecret, ResumeJob, RunDetail, RunId, RunList, RunLog, RunQuery, RunState, Secret, SecretList, SecretName, SecretText, TriggerRun, TriggeredRun,
 };
 
@@ -192,6 +192,11 @@ impl Client {
 
     pub fn remove_secret(&self, name: &SecretName) -> Result<RemovedSecret, ClientError> {
         self.json(Call::new(Method::DELETE, format!("/api/v1/secrets/{name}")))
+    }
+
+    /// What a job gets, and the most that it may ask for.
+    pub fn limits(&self) -> Result<LimitBounds, ClientError> {
+        self.json(Call::new(Method::GET, "/api/v1/limits"))
     }
 
     // Jobs.

@@ -117,10 +117,23 @@ impl Ending {
             (None, None) => Self::internal("its future was dropped without a reason"),
             (Some(stop), None) => Self::stopped(stop, signal, limits),
         };
-        match refused {
+        let ending = match refused {
             Some(refused) if matches!(ending.outcome, Outcome::Trapped | Outcome::Failed) => ending.out_of_memory(refused, instantiated, limits),
             _ => ending,
+        };
+        match answer {
+            Some(Err(error)) => ending.located(error),
+            _ => ending,
         }
+    }
+
+    /// Of a guest that a limit stopped amid its own code: says where that was.
+    fn located(mut self, error: &wasmtime::Error) -> Self {
+        let by_limit = matches!(self.outcome, Outcome::OutOfFuel | Outcome::OutOfMemory | Outcome::Timeout | Outcome::Limit);
+        if let Some(run_error) = self.error.as_mut().filter(|run_error| by_limit && run_error.backtrace.is_none()) {
+            run_error.backtrace = error.downcast_ref().map(backtrace);
+        }
+        self
     }
 
     /// A fault of the executor, not of the guest.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 
-use crate::job::{Coalesce, Job, JobKey, JobSpec, Pause, RunId, RunState};
+use crate::job::{Coalesce, Job, JobKey, JobSpec, Limits, LimitsSpec, Pause, RunId, RunState, TenantId};
 use crate::plan;
 use crate::store::StoreError;
 use crate::trigger::{Salt, Trigger, TriggerSpec};
 
 use super::steps::Steps;
-use super::{AddedJob, EventKind, Inner, JobFilter, OnConflict, Page, PageRequest, PauseRequest, ResumeFrom, RunFilter, Scheduler, SchedulerError};
+use super::{AddedJob, EventKind, Inner, JobFilter, OnConflict, Options, Page, PageRequest, PauseRequest, ResumeFrom, RunFilter, Scheduler, SchedulerError};
 
 /// Changes of one job by others that a verb puts up with before it says so.
 const CONFLICT_TRIES: usize = 5;
@@ -86,6 +86,14 @@ impl Scheduler {
 
     pub async fn job(&self, key: &JobKey) -> Result<Job, SchedulerError> {
         Ok(self.inner.store.job(key).await?)
+    }
+
+    /// The limits of an attempt of a tenant's job that does not say, and the most that one may ask for.
+    pub fn limits(&self, tenant: &TenantId) -> (Limits, Limits) {
+        let Options { limits, limit_caps, .. } = &self.inner.options;
+        let caps = self.inner.options.caps_of(tenant);
+        let resolved = |of: &Limits| LimitsSpec::default().resolve(of, caps).unwrap_or_else(|_| of.clone());
+        (resolved(limits), resolved(limit_caps))
     }
 
     pub async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> Result<Page<Job>, SchedulerError> {

@@ -52,7 +52,7 @@ impl Scheduler {
             RunState::Queued if run.start_at > now => Some("its start time".to_owned()),
             RunState::WaitingRetry | RunState::Queued => Some(match job.as_ref().and_then(|job| job.spec.running_max()) {
                 Some(most) if self.running(&run.job).await? >= u64::from(most) => format!("a running run of the same job to end (at most {most} at once)"),
-                _ => self.rate_wait(&run, job.as_ref(), now).await?.unwrap_or_else(|| "a free slot".to_owned()),
+                _ => self.rate_wait(&run, job.as_ref(), now).await?.unwrap_or_else(|| self.slot_wait(job.as_ref())),
             }),
         };
         let progress = if run.state == RunState::Running { self.inner.executor.progress(id) } else { None };
@@ -64,6 +64,13 @@ impl Scheduler {
         let Some(limit) = job.and_then(|job| job.spec.rate_limit).filter(|_| run.attempt == 0) else { return Ok(None) };
         let opens_at = self.inner.store.rate_opens_at(&run.job).await?.filter(|&opens_at| opens_at > now);
         Ok(opens_at.map(|opens_at| format!("its job's rate limit ({limit}), until {opens_at} at least")))
+    }
+
+    fn slot_wait(&self, job: Option<&Job>) -> String {
+        match job {
+            Some(job) if job.spec.is_alone() => format!("a process of its own (executor.processes: at most {} at once)", self.inner.executor.processes()),
+            _ => "a free slot".to_owned(),
+        }
     }
 
     async fn running(&self, key: &JobKey) -> Result<u64, SchedulerError> {

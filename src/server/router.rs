@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 
 use super::App;
-use super::api::{bulk, calendars, components, events, health, jobs, runs, secrets};
+use super::api::{bulk, calendars, components, events, health, jobs, limits, runs, secrets};
 use super::connection::Activity;
 use super::error::ApiError;
 
@@ -56,6 +56,7 @@ fn table() -> Vec<Route> {
         get("/api/v1/secrets", secrets::list),
         put("/api/v1/secrets/{name}", secrets::put),
         delete("/api/v1/secrets/{name}", secrets::remove),
+        get("/api/v1/limits", limits::show),
         get("/api/v1/jobs", jobs::list),
         post("/api/v1/jobs", jobs::add),
         get("/api/v1/jobs/{id}", jobs::show),

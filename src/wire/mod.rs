@@ -11,6 +11,7 @@ mod calendar;
 mod component;
 mod event;
 mod job;
+mod limits;
 mod problem;
 mod run;
 mod secret;
@@ -25,6 +26,7 @@ pub use job::{
     AddJob, AddedJob, Applied, AppliedJob, AppliedTo, Apply, Fires, Job, JobList, JobQuery, JobStatus, OnConflict, PauseJob, RemovedJob, ResumeFrom, ResumeJob,
     WaitsFor, upstream_first,
 };
+pub use limits::LimitBounds;
 pub use problem::Problem;
 pub use run::{
     Attempt, Backfill, Backfilled, CancelFound, CancelRun, CancelRuns, CancelledRun, CancelledRuns, Firing, FiringList, FiringQuery, Run, RunDetail, RunList,
@@ -34,8 +36,8 @@ pub use run::{
 pub use secret::{PutSecret, RemovedSecret, Secret, SecretList};
 
 pub use crate::job::{
-    CalendarName, Cause, ComponentName, Digest, GrantKind, IdError, JobId, JobSpec, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey, RunState,
-    SecretName, SecretText, SkipReason, TenantId, UpstreamEnd,
+    CalendarName, Cause, ComponentName, Digest, GrantKind, IdError, JobId, JobSpec, Limits, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey,
+    RunState, SecretName, SecretText, SkipReason, TenantId, UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_end, parse_instant};
 

@@ -6,6 +6,7 @@ pub(super) mod components;
 pub(super) mod events;
 pub(super) mod health;
 pub(super) mod jobs;
+pub(super) mod limits;
 pub(super) mod runs;
 pub(super) mod secrets;
 

@@ -61,6 +61,9 @@ fn runs_that_wait_for_a_process_of_their_own_keep_no_slot_from_others() {
     let states = place.json(&["runs", "list", "--job", "alone"])["runs"].as_array().unwrap().iter().map(|run| run["state"].clone()).collect::<Vec<_>>();
     assert_eq!(states.iter().filter(|state| **state == "running").count(), 1, "{states:?}");
     assert_eq!(states.iter().filter(|state| **state == "queued").count(), 5, "{states:?}");
+    let newest = place.json(&["runs", "list", "--job", "alone"])["runs"][0]["id"].as_str().unwrap().to_owned();
+    let why = place.bellcage(&["explain", "run", &newest]).ok();
+    assert!(why.contains("It waits for a process of its own (executor.processes: at most 1 at once)."), "{why}");
     place.bellcage(&["runs", "cancel", "--job", "alone"]).ok();
 }
 
@@ -85,4 +88,15 @@ fn a_tenants_caps_hold_when_a_job_is_added_and_afterwards_and_for_what_is_run_by
     place.bellcage(&["trigger", "asks-nothing", "--wait"]).ok();
     let run = place.json(&["runs", "list", "--job", "asks-nothing"])["runs"][0].clone();
     assert_eq!(run["receipt"]["memory_limit_bytes"], 32 << 20);
+}
+
+#[test]
+fn what_is_suggested_is_within_the_tenants_caps() {
+    let place = Place::default();
+    place.write("bellcage.toml", "[tenant.default.limits]\nmemory = \"2MiB\"\n");
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    place.bellcage(&["job", "add", "greet", "--component", "hello", "--manual"]).ok();
+    place.bellcage(&["trigger", "greet", "--wait"]).ok();
+    assert_eq!(place.json(&["limits", "suggest", "greet", "--margin", "10"])["limits"]["memory"], "2MiB");
 }

@@ -64,6 +64,22 @@ async fn an_exit_code_is_kept() {
 }
 
 #[tokio::test]
+async fn a_guest_that_is_stopped_by_a_limit_amid_its_code_has_a_backtrace() {
+    let spins = wat::component(
+        r#"(component
+            (core module $m (func $deep (loop (br 0))) (func (export "run") (result i32) (call $deep) (i32.const 0)))
+            (core instance $i (instantiate $m))
+            (func $run (result (result)) (canon lift (core func $i "run")))
+            (instance $command (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.6" (instance $command)))"#,
+    );
+    for (limits, outcome) in [(Limits { fuel: 1_000_000, ..Limits::default() }, Outcome::OutOfFuel), (short(50), Outcome::Timeout)] {
+        let report = run(&spins, limits).await;
+        assert_eq!((report.outcome, report.error.unwrap().backtrace.unwrap()), (outcome, vec!["m!deep".to_owned(), "m!func[1]".to_owned()]));
+    }
+}
+
+#[tokio::test]
 async fn a_trap_has_its_name_and_a_backtrace() {
     let report = run(&wat::command("(func $deep unreachable)", "(call $deep) (i32.const 0)"), Limits::default()).await;
     let error = report.error.unwrap();
