@@ -135,7 +135,24 @@ pub struct HttpResponse {
     pub body: Raw,
 }
 
+impl KeyValueCall {
+    /// Of its key and its value.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Get { key } | Self::Delete { key } | Self::Add { key, .. } => key.len(),
+            Self::Set { key, value } => key.len() + value.0.len(),
+            Self::List { .. } => 0,
+        }
+    }
+}
+
 impl HttpRequest {
+    /// Of all but its body, with what tells the headers apart.
+    fn head_bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.0.len() + 8).sum();
+        self.method.len() + self.scheme.len() + self.authority.len() + self.path.len() + headers
+    }
+
     /// `None` where no request can go there.
     pub fn target(&self) -> Option<Target> {
         Target::parse(&self.scheme, &self.authority)
@@ -277,11 +294,17 @@ impl Reach {
         self.kv.is_none() && self.http.is_none()
     }
 
-    /// Whether it may be asked at all.
+    /// Whether it may be asked at all. None may that is above `question_max`, which ends a worker: with it what others run there.
     pub(super) fn check(&self, call: &Call) -> Result<(), Refusal> {
         match call {
-            Call::KeyValue(_) if self.kv.is_some() => Ok(()),
-            Call::KeyValue(_) => Err(Refusal::NotGranted),
+            Call::KeyValue(call) => match &self.kv {
+                Some(space) if call.bytes() as u64 > space.quota.saturating_add(TEXT_MAX) => {
+                    Err(Refusal::Bound(format!("a key and its value of {} bytes are above the namespace's quota of {}", call.bytes(), space.quota)))
+                }
+                Some(_) => Ok(()),
+                None => Err(Refusal::NotGranted),
+            },
+            Call::Http(request) if request.head_bytes() as u64 > TEXT_MAX => Err(HttpRefusal::RequestHeaders.into()),
             Call::Http(request) => {
                 let target = request.target();
                 let origins = self.http.iter().flat_map(|network| &network.origins);
@@ -307,8 +330,10 @@ impl Reach {
     }
 }
 
-/// Of a question besides its value or body: headers above all.
+/// Of a question besides its value or body.
 const QUESTION_EXTRA: u64 = 512 << 10;
+/// What of that a guest may choose: keys, headers. The rest is for the form that it has on its way.
+const TEXT_MAX: u64 = 256 << 10;
 /// Characters of a target that cannot be one.
 const TARGET_SHOWN_MAX: usize = 300;
 

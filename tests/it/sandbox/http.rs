@@ -250,6 +250,16 @@ async fn bodies_have_a_limit_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_request_whose_head_is_far_too_large_is_refused_and_hurts_nobody_beside() {
+    let web = Web::start();
+    let case = Case::new(&[&web.origin()]);
+    let method = "M".repeat(5_000_000);
+    let limits = Limits { host_call_bytes: 16 << 20, ..case.limits.clone() };
+    let report = Case { limits, ..case }.fetch(&["send", &method, &web.url("/"), "", "get", &web.url("/")]).await;
+    assert_eq!((report.stdout().as_str(), report.message()), ("HttpRequestHeaderSectionSize(None)\n200 hello\n", ""));
+}
+
+#[tokio::test]
 async fn what_is_no_answer_is_an_error_to_the_guest() {
     let web = Web::start();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -103,6 +103,18 @@ async fn a_value_of_a_mebibyte_comes_back_whole() {
 }
 
 #[tokio::test]
+async fn a_value_or_key_that_is_far_too_large_is_refused_and_hurts_nobody_beside() {
+    let limits = Limits { host_call_bytes: 16 << 20, ..Limits::default() };
+    let request = AttemptRequest { limits, ..cage::request(&cage::built_guest("keyvalue")).await };
+    let executor = executor_with(world());
+    let long = format!("get:{}", "k".repeat(5_000_000));
+    let args = ["fill:1:15000000", &*long, "get:key-0"];
+    let report = executor.run(AttemptRequest { args: args[..].into(), reach: space(1_000), ..request }).await;
+    let refused = |bytes: u64| format!("refused: a key and its value of {bytes} bytes are above the namespace's quota of 1000\n");
+    assert_eq!((report.stdout(), report.message()), (format!("{}{}nothing\n", refused(15_000_005), refused(5_000_000)), ""));
+}
+
+#[tokio::test]
 async fn without_the_grant_nothing_opens_and_nobody_is_asked() {
     let silence = Arc::new(Silence::default());
     let report = keyvalue(silence, Reach::default(), &["set:a:1"]).await;
