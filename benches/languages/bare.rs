@@ -17,7 +17,7 @@ use self::bellcage::job as host;
 
 const OUTPUT_MAX: usize = 1 << 20;
 const FUEL: u64 = 10_000_000_000;
-const FUEL_BETWEEN_YIELDS: u64 = 10_000_000;
+const FUEL_BETWEEN_YIELDS: u64 = 100_000;
 
 /// What is called, and with what.
 pub enum Call {

@@ -69,7 +69,7 @@ impl Guest {
             filesystem: directory::preopened(&request.directories)?,
             wasi: None,
             table,
-            limiter: Limiter::new(limits),
+            limiter: Limiter::new(limits, signal.clone()),
             signal,
             deadline,
             random_max: limits.random,
@@ -92,6 +92,7 @@ impl Guest {
             Some(left) => self.host_calls_left = left,
             None => self.signal.stop(Stop::HostCalls),
         }
+        self.limiter.pace.step();
         self
     }
 

@@ -3,8 +3,13 @@
 //! A growth that is refused is legal wasm: the guest sees -1 and may cope. So a refusal is only remembered here;
 //! whether the guest died of it is decided when the attempt has ended (`ending`).
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use wasmtime::ResourceLimiter;
 
+use super::signal::Signal;
+use super::turns;
 use crate::component::{MEMORIES_MAX, TABLES_MAX};
 use crate::job::Limits;
 
@@ -30,6 +35,33 @@ pub(super) enum Refused {
     Table { asked: u64 },
 }
 
+/// What takes much time and little fuel, host calls and growth, lets others run as often as what computes: the guest is
+/// asked to give way.
+pub(super) struct Pace {
+    signal: Arc<Signal>,
+    steps: u32,
+    /// When it was asked last.
+    asked: Option<Instant>,
+}
+
+impl Pace {
+    /// Between two looks at the clock.
+    const STEPS: u32 = 4;
+
+    pub fn step(&mut self) {
+        self.steps += 1;
+        if self.steps < Self::STEPS {
+            return;
+        }
+        self.steps = 0;
+        let now = Instant::now();
+        if now.saturating_duration_since(*self.asked.get_or_insert(now)) >= turns::LEAST {
+            self.asked = Some(now);
+            self.signal.interrupt();
+        }
+    }
+}
+
 /// Sums what wasmtime asks for one by one.
 pub(super) struct Limiter {
     memory_max: u64,
@@ -39,11 +71,13 @@ pub(super) struct Limiter {
     table_elements: u64,
     pub memory_peak: u64,
     pub refused: Option<Refused>,
+    pub pace: Pace,
 }
 
 impl Limiter {
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, signal: Arc<Signal>) -> Self {
         Self {
+            pace: Pace { signal, steps: 0, asked: None },
             memory_max: limits.memory,
             table_elements_max: limits.table_elements,
             instances_max: usize::try_from(limits.instances).unwrap_or(usize::MAX),
@@ -57,6 +91,7 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.pace.step();
         // Past a maximum of the guest's own: not our limit.
         if maximum.is_some_and(|max| desired > max) {
             return Ok(false);

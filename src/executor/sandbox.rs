@@ -20,7 +20,7 @@ use crate::component::{Artefact, EntryError, EntryInfo, EntryKind, Inspection, S
 use crate::job::{AttemptLog, Digest, Entry, Limits, Receipt, RunResult};
 
 /// A guest that computes gives way after so much fuel, and what it used is known to that precision when it is stopped.
-const FUEL_BETWEEN_YIELDS: u64 = 10_000_000;
+const FUEL_BETWEEN_YIELDS: u64 = 100_000;
 
 /// A component on one engine, ready to be instantiated.
 pub(super) struct Loaded {

@@ -22,9 +22,6 @@ use wasmtime::Engine;
 use super::news::News;
 use super::turns;
 
-/// A poll that used more CPU time than this lets timers and other attempts go first.
-const LONG_POLL: Duration = Duration::from_micros(500);
-
 /// A reading of the thread's CPU clock that is no older is where the next poll's share is counted from.
 const RECENT: Duration = Duration::from_micros(20);
 /// What is read one after the other differs by so much, though the thread was never interrupted.
@@ -81,10 +78,15 @@ impl Signal {
     /// The first stop is the one that counts.
     pub fn stop(&self, stop: Stop) {
         if self.stop.compare_exchange(0, stop as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            if let Some(engine) = self.engine.get() {
-                engine.increment_epoch();
-            }
+            self.interrupt();
             self.task.wake();
+        }
+    }
+
+    /// Has the guest look, at its next function or loop head, whether it must stop or give way.
+    pub fn interrupt(&self) {
+        if let Some(engine) = self.engine.get() {
+            engine.increment_epoch();
         }
     }
 
@@ -195,12 +197,20 @@ impl<F: Future> Future for Metered<'_, F> {
         if signal.stopped().is_some() {
             return Poll::Ready(None);
         }
-        signal.polling.store(POLLING, Ordering::Release);
         let share = Share::begin();
-        let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
-        let used = share.end();
+        let (polled, woken, (used, now)) = loop {
+            signal.polling.store(POLLING, Ordering::Release);
+            let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
+            let (used, now) = share.until_now();
+            let woken = signal.polling.swap(IDLE, Ordering::AcqRel) == WOKEN;
+            if polled.is_ready() || !woken || signal.stopped().is_some() || !turns::goes_on(used, now) {
+                break (polled, woken, (used, now));
+            }
+        };
         *this.cpu += used;
-        let woken = signal.polling.swap(IDLE, Ordering::AcqRel) == WOKEN;
+        if used >= turns::LEAST {
+            turns::over(now);
+        }
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Some(output));
         }
@@ -215,7 +225,7 @@ impl<F: Future> Future for Metered<'_, F> {
         if signal.stopped().is_some() {
             return Poll::Ready(None);
         }
-        if woken && used > LONG_POLL {
+        if woken && used >= turns::LEAST {
             // Woken only after the runtime has looked at its timers and at what other threads sent.
             if !turns::wait(cx.waker()) {
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
@@ -253,11 +263,12 @@ impl Share {
         Self { began, since: recent.unwrap_or_else(|| Reading { wall: began, cpu: thread_cpu() }) }
     }
 
-    fn end(self) -> Duration {
-        let Self { began, since } = self;
+    /// And the CPU time of the thread.
+    fn until_now(&self) -> (Duration, Duration) {
+        let Self { began, since } = *self;
         let now = Reading { wall: Instant::now(), cpu: thread_cpu() };
         LAST.set(Some(now));
-        share(now.cpu.saturating_sub(since.cpu), began.duration_since(since.wall), now.wall.duration_since(began))
+        (share(now.cpu.saturating_sub(since.cpu), began.duration_since(since.wall), now.wall.duration_since(began)), now.cpu)
     }
 }
 

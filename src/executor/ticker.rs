@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
+use super::confine;
+
 /// How often a computing guest looks at its deadline and lets others run.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -32,7 +34,10 @@ impl Ticker {
     pub fn start<T: Ticked>(ticked: Arc<[T]>) -> Result<Self, std::io::Error> {
         let state = Arc::new(TickerState::default());
         let shared = state.clone();
-        let thread = std::thread::Builder::new().name("bellcage-ticker".to_owned()).spawn(move || tick(&shared, &ticked))?;
+        let thread = std::thread::Builder::new().name("bellcage-ticker".to_owned()).spawn(move || {
+            confine::run_soon();
+            tick(&shared, &ticked);
+        })?;
         Ok(Self { state, thread: Some(thread) })
     }
 

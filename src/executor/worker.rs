@@ -22,7 +22,7 @@ use super::route::Unfinished;
 use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
-use super::turns;
+use super::turns::{self, Bell};
 use super::{AttemptReport, AttemptRequest, host};
 use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 use crate::job::Digest;
@@ -62,6 +62,7 @@ pub(super) struct Worker {
     /// Those of them that the worker has yet to finish: what it has to do.
     pub unfinished: Arc<AtomicUsize>,
     pub replies: Arc<Replies<AttemptReport>>,
+    bell: Arc<Bell>,
     /// `None` once it shall end.
     queue: Option<mpsc::UnboundedSender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -90,9 +91,10 @@ impl Worker {
             ended: Notify::new(),
             done: Mutex::default(),
             is_done: Notify::new(),
+            bell: Arc::new(bell(&engine)),
             replies: Arc::default(),
         });
-        let replies = state.replies.clone();
+        let (replies, bell) = (state.replies.clone(), state.bell.clone());
         let (queue, mut jobs) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("bellcage-wasm-{}", config.index)).spawn(move || {
             // A panic outside of any attempt ends the runtime with what was on it; those still queued are served by the next.
@@ -100,7 +102,7 @@ impl Worker {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");
             }
         })?;
-        Ok(Self { engine, in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, queue: Some(queue), thread: Some(thread) })
+        Ok(Self { engine, in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, bell, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -110,10 +112,10 @@ impl Worker {
 
     /// The job back where the thread is gone.
     pub fn send(&self, job: Job) -> Result<(), Box<Job>> {
-        match &self.queue {
-            Some(queue) => queue.send(job).map_err(|unsent| Box::new(unsent.0)),
-            None => Err(Box::new(job)),
-        }
+        let Some(queue) = &self.queue else { return Err(Box::new(job)) };
+        queue.send(job).map_err(|unsent| Box::new(unsent.0))?;
+        self.bell.ring();
+        Ok(())
     }
 }
 
@@ -135,6 +137,12 @@ impl Drop for Worker {
             let _ = thread.join();
         }
     }
+}
+
+/// Has a guest of `engine` give way to what comes.
+pub(super) fn bell(engine: &Engine) -> Bell {
+    let engine = engine.clone();
+    Bell::new(move || engine.increment_epoch())
 }
 
 /// The allocator's bounds: every one is set, since every component must fit and none may take more than its share.
@@ -178,6 +186,7 @@ struct State {
     /// Reports that were not sent yet.
     done: Mutex<Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>>,
     is_done: Notify,
+    bell: Arc<Bell>,
     replies: Arc<Replies<AttemptReport>>,
 }
 
@@ -218,9 +227,10 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
         }
     };
     runtime.block_on(async {
-        tokio::spawn(turns::give());
+        tokio::spawn(turns::give(state.bell.clone()));
         let mut batch = Vec::with_capacity(BATCH);
         loop {
+            state.bell.answer();
             tokio::select! {
                 received = jobs.recv_many(&mut batch, BATCH) => if received == 0 { return },
                 () = state.is_done.notified() => {}
@@ -228,6 +238,7 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
             }
             state.send_replies();
             for job in batch.drain(..) {
+                turns::to_begin();
                 tokio::spawn(attempt(state.clone(), job));
             }
         }
@@ -235,6 +246,7 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
 }
 
 async fn attempt(state: Arc<State>, job: Job) {
+    turns::begun();
     let Job { request, signal, reply, unfinished } = job;
     let report = run(&state, &request, &signal).await;
     drop((request, signal, unfinished));

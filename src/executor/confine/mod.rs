@@ -13,6 +13,7 @@
 mod landlock;
 mod seccomp;
 mod spawn;
+mod urgency;
 
 use std::fmt;
 use std::io;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use landlock::Reachable;
 pub use landlock::abi as landlock_abi;
 pub(super) use spawn::{Given, Spawn, Spawned, spawn};
+pub(super) use urgency::run_soon;
 
 /// One thing that keeps a process in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
@@ -30,7 +32,8 @@ use crate::executor::outside::{Answer, Call, Refusal, Way};
 use crate::executor::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
-use crate::executor::turns;
+use crate::executor::turns::{self, Bell};
+
 use crate::executor::{AttemptReport, AttemptRequest, host, worker};
 use crate::job::Progress;
 
@@ -91,6 +94,7 @@ fn work(brief: &Brief) -> io::Result<()> {
     let given = confine::at_start(brief.directories.len())?;
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     // What waits for a file does so on a thread of its own, which is there before the process is confined.
+    let listened = socket.try_clone()?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).thread_keep_alive(FOR_EVER).build()?;
     let link = {
@@ -108,9 +112,15 @@ fn work(brief: &Brief) -> io::Result<()> {
     }
     let first = match warm {
         Ok((engine, linker)) => {
-            let running = Arc::new(Running { engine, in_flight: AtomicUsize::new(0) });
+            let bell = Arc::new(worker::bell(&engine));
+            let running = Arc::new(Running { engine, bell, in_flight: AtomicUsize::new(0) });
             let ticker = Ticker::start(Arc::from([running.clone()]))?;
             ticker.wait_until_asleep();
+            // One attempt gives way to nobody.
+            if brief.slots > 1 {
+                listen(listened, running.bell.clone())?;
+                running.bell.wait_until_listener_sleeps();
+            }
             let descriptors = OWN_DESCRIPTORS + brief.loaded_max as u64 * IMAGES;
             let scratch = brief.directories.iter().filter_map(|directory| directory.scratch).max().unwrap_or(0);
             confine::after_warm_up(&mut worn, Bounds { descriptors, file_bytes: brief.engine.memory_max.max(scratch), files: !directories.is_empty() });
@@ -128,6 +138,28 @@ fn work(brief: &Brief) -> io::Result<()> {
             Err(unfit) => last_word(link, &unfit).await,
         }
     })
+}
+
+/// A thread that sees what the supervisor says while a guest computes, when nobody reads it, and rings. It reads nothing.
+fn listen(socket: OwnedFd, bell: Arc<Bell>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let listen = async move {
+        let socket = UnixStream::from_std(socket.into())?;
+        loop {
+            // Nothing else is on this thread.
+            bell.wait_until_heard();
+            if socket.async_io(Interest::READABLE, || link::has_come(&socket)).await? {
+                bell.ring();
+            } else {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    std::thread::Builder::new().name("bellcage-listener".to_owned()).spawn(move || {
+        confine::run_soon();
+        runtime.block_on(listen)
+    })?;
+    Ok(())
 }
 
 impl GivenDirectory {
@@ -169,6 +201,7 @@ async fn last_word(mut link: Link, unfit: &FromWorker) -> io::Result<()> {
 
 struct Running {
     engine: Engine,
+    bell: Arc<Bell>,
     in_flight: AtomicUsize,
 }
 
@@ -235,9 +268,10 @@ impl Worker {
     async fn serve(self: &Arc<Self>, mut link: Link, ready: &FromWorker) -> io::Result<()> {
         let mut components = Components::new();
         tokio::spawn(self.clone().tell_news());
-        tokio::spawn(turns::give());
+        tokio::spawn(turns::give(self.running.bell.clone()));
         link.put(ready)?;
         loop {
+            self.running.bell.answer();
             link.put_frames(&std::mem::take(&mut *lock(&self.said)));
             link.flush()?;
             tokio::select! {
@@ -316,6 +350,7 @@ impl Worker {
         self.running.in_flight.fetch_add(1, Ordering::SeqCst);
         self.ticker.wake();
         let going = Going { worker: self.clone(), attempt, asked: Asked::of(&request), signal: signal.clone(), report: None };
+        turns::to_begin();
         tokio::spawn(going.run(loaded, request, signal));
         Ok(())
     }
@@ -367,6 +402,7 @@ struct Going {
 
 impl Going {
     async fn run(mut self, loaded: Arc<Loaded>, request: AttemptRequest, signal: Arc<Signal>) {
+        turns::begun();
         #[cfg(debug_assertions)]
         if self.worker.escapes {
             super::escape::attempt(&request.program).await;

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use super::message::{Haste, Number};
 use super::process::{Answer, Gone, Job, Process, StartError, answer};
 use super::{WorkersConfig, no_worker};
-use crate::executor::confine::Missing;
+use crate::executor::confine::{self, Missing};
 use crate::executor::directory::{self, Source};
 use crate::executor::ending::Ending;
 use crate::executor::outside::Gate;
@@ -78,6 +78,7 @@ impl Keeper {
         let mut keep = Keep { config, gate, health: health.clone(), replies: replies.clone(), inbox, apart: Vec::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
         let thread = std::thread::Builder::new().name(format!("bellcage-keeper-{index}")).spawn(move || {
+            confine::run_soon();
             let mut first = Some(first);
             // A fault of ours costs the attempts that the process had, and no more.
             while std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(keep.keep(&mut first)))).is_err() {

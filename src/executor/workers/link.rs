@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
@@ -164,6 +164,14 @@ pub(super) fn put(frames: &mut Vec<u8>, message: &impl Serialize) -> io::Result<
     frame[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
     *frames = frame;
     Ok(())
+}
+
+/// Whether something has come that nobody has read; false where the other end is gone. `WouldBlock` where nothing has.
+pub(super) fn has_come(socket: impl AsFd) -> io::Result<bool> {
+    let mut first = [0];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    // Descriptors that came with it stay where they are.
+    Ok(recvmsg(socket, &mut [IoSliceMut::new(&mut first)], &mut RecvAncillaryBuffer::default(), flags)?.bytes > 0)
 }
 
 /// Two ends; each survives the process it is given to.
