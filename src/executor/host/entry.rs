@@ -54,8 +54,7 @@ pub(in crate::executor) async fn call(
     let input = request.args.to_string();
     let now = request.deterministic.map_or_else(Timestamp::now, |determinism| determinism.at);
     match run.call_async(store, (&context(request, now), &input)).await?.0 {
-        Ok(text) if text.len() as u64 > request.limits.result => Err(LimitHit::Returned.into()),
-        Ok(text) => Ok(result(&text)),
+        Ok(text) => Ok(result(&text, request.limits.result)?),
         Err(failure) => Ok(failed(failure)),
     }
 }
@@ -78,16 +77,24 @@ fn milliseconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
-fn result(text: &str) -> JobAnswer {
+/// At most `max` bytes as it came, and as it is sent and stored: there a number such as 1e15 is written out.
+fn result(text: &str, max: u64) -> Result<JobAnswer, LimitHit> {
     let bytes = text.len() as u64;
-    match text {
-        "" => JobAnswer::Result { json: Value::Null, bytes },
-        text => match serde_json::from_str(text) {
-            Ok(json) => JobAnswer::Result { json, bytes },
-            Err(error) => JobAnswer::NotJson(error.to_string()),
-        },
+    if bytes > max {
+        return Err(LimitHit::Returned);
+    }
+    if text.is_empty() {
+        return Ok(JobAnswer::Result { json: Value::Null, bytes });
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(json) if bytes.saturating_mul(WRITTEN_OUT_MAX) > max && json.to_string().len() as u64 > max => Err(LimitHit::Returned),
+        Ok(json) => Ok(JobAnswer::Result { json, bytes }),
+        Err(error) => Ok(JobAnswer::NotJson(error.to_string())),
     }
 }
+
+/// Bytes of JSON that are written for one that was read, at most: of `1e15`, 18.
+const WRITTEN_OUT_MAX: u64 = 6;
 
 fn failed(failure: Failure) -> JobAnswer {
     let (message, advice) = match failure {
@@ -108,9 +115,17 @@ mod tests {
 
     #[test]
     fn a_result_is_json_and_nothing_is_null() {
+        let result = |text| result(text, 100).unwrap();
         assert_eq!(result("[1]"), JobAnswer::Result { json: serde_json::json!([1]), bytes: 3 });
         assert_eq!(result(""), JobAnswer::Result { json: Value::Null, bytes: 0 });
         assert!(matches!(result("{'a'}"), JobAnswer::NotJson(why) if why.contains("line 1 column 2")));
+    }
+
+    #[test]
+    fn a_result_is_within_its_limit_as_it_came_and_as_it_is_written() {
+        assert!(result("[1e15]", 20).is_ok_and(|answer| matches!(answer, JobAnswer::Result { bytes: 6, .. })));
+        assert_eq!(result("[1e15]", 19), Err(LimitHit::Returned));
+        assert_eq!(result("[11111]", 6), Err(LimitHit::Returned));
     }
 
     #[test]
