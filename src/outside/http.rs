@@ -31,6 +31,8 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 const PATH_MAX: usize = 16 << 10;
 /// So many wait for each that is under way; a further one is refused.
 const WAITING_FOR_EACH: usize = 4;
+/// Bytes of the bodies of all that wait; one that is larger waits alone.
+const WAITING_BYTES_MAX: u32 = 64 << 20;
 /// The longest that any exchange takes.
 const EXCHANGE_MAX: Duration = Duration::from_hours(1);
 /// The longest that connecting takes, which alone cannot be broken off.
@@ -73,6 +75,7 @@ pub(super) struct Requests {
     at_once: Arc<Semaphore>,
     /// Under way or waiting.
     all: Arc<Semaphore>,
+    waiting_bytes: Semaphore,
     /// Whether a grant may name addresses that are not public.
     private: bool,
 }
@@ -85,6 +88,7 @@ impl Requests {
             authorities: RootCerts::WebPki,
             at_once: Arc::new(Semaphore::new(at_once)),
             all: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))),
+            waiting_bytes: Semaphore::new(WAITING_BYTES_MAX as usize),
             private,
         }
     }
@@ -94,7 +98,7 @@ impl Requests {
         let network = asker.reach.http.clone().ok_or(Refusal::NotGranted)?;
         let target = request.target().ok_or(Refusal::NotGranted)?;
         let place = self.all.clone().try_acquire_owned().map_err(|_| HttpRefusal::TooMany)?;
-        let turn = self.at_once.clone().acquire_owned().await.map_err(|_| HttpRefusal::TooMany)?;
+        let turn = self.turn(request.body.0.len()).await?;
         let left = asker.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(HttpRefusal::ConnectTimeout.into());
@@ -111,6 +115,18 @@ impl Requests {
         started.map_err(|e| Refusal::Failed(format!("no thread for the request: {e}")))?;
         let response = answer.await.map_err(|_| Refusal::Failed("a fault in bellcage itself".to_owned()))??;
         Ok(Answer::Response(Box::new(response)))
+    }
+}
+
+impl Requests {
+    /// At once, or when it comes: until then the body counts to what waits.
+    async fn turn(&self, body: usize) -> Result<OwnedSemaphorePermit, HttpRefusal> {
+        if let Ok(turn) = self.at_once.clone().try_acquire_owned() {
+            return Ok(turn);
+        }
+        let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
+        let _waiting = self.waiting_bytes.try_acquire_many(bytes).map_err(|_| HttpRefusal::TooMany)?;
+        self.at_once.clone().acquire_owned().await.map_err(|_| HttpRefusal::TooMany)
     }
 }
 
@@ -312,5 +328,27 @@ fn refusal(error: &ureq::Error) -> HttpRefusal {
         E::LargeResponseHeader(..) => HttpRefusal::ResponseHeaders,
         E::Other(e) if let Some(refusal) = e.downcast_ref::<HttpRefusal>() => refusal.clone(),
         e => HttpRefusal::Protocol { why: e.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_bytes_and_one_that_is_above_the_bound_waits_alone() {
+        let requests = Requests::new(Arc::new(SystemLookup), 1, true);
+        let turn = requests.turn(usize::MAX).await.unwrap();
+        let mut waits = Box::pin(requests.turn(usize::MAX));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(requests.turn(1).await.unwrap_err(), HttpRefusal::TooMany);
+        let mut small = Box::pin(requests.turn(0));
+        assert!(small.as_mut().now_or_never().is_none());
+        drop(turn);
+        drop(waits.await.unwrap());
+        small.await.unwrap();
+        assert_eq!(requests.waiting_bytes.available_permits(), WAITING_BYTES_MAX as usize);
     }
 }
