@@ -348,7 +348,7 @@ mod tests {
         assert!(small.as_mut().now_or_never().is_none());
         drop(turn);
         drop(waits.await.unwrap());
-        small.await.unwrap();
+        drop(small.await.unwrap());
         assert_eq!(requests.waiting_bytes.available_permits(), WAITING_BYTES_MAX as usize);
     }
 }
