@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -92,6 +93,7 @@ pub fn run(context: &Context) -> Result {
 /// Starts a server, calls `started`, serves until a signal, and stops.
 pub fn until_signal(context: &Context, started: impl FnOnce(&Server) -> Result<()>) -> Result {
     let config = &context.loaded.config;
+    leave_no_core();
     // The scheduler and the API need little; the guests have the cores.
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("control").enable_all().build();
@@ -127,6 +129,14 @@ pub fn until_signal(context: &Context, started: impl FnOnce(&Server) -> Result<(
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
+}
+
+/// What is in this process's memory, secrets among it, is written to no file when it dies.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!("a core file of this process would hold secrets, and cannot be forbidden: {error}");
+    }
 }
 
 /// A running server.

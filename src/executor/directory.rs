@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! supervisor   opens what the operator listed, and hands the descriptors to the process as it starts
-//! process      makes scratch directories (a file system in memory, of exactly its size, in its own namespaces), before it
+//! process      makes scratch directories (a file system in memory, of its size in whole pages, in its own namespaces), before it
 //!              becomes a worker; is confined by Landlock rules for these directories and no other; preopens them for the guest
 //! ```
 //! A scratch directory is in no place that has a name: it is gone with the last descriptor of it, however the process ends.

@@ -324,3 +324,11 @@ async fn a_pool_has_no_process_for_each_run() {
     let report = cage::pool(1).run(request).await;
     assert_eq!((report.outcome, report.code()), (Outcome::Refused, "isolation-not-offered"));
 }
+
+#[tokio::test]
+async fn where_memory_runs_out_a_worker_goes_before_the_server() {
+    let workers = cage::workers(1);
+    for pid in workers.pids() {
+        assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "800");
+    }
+}

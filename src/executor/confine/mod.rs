@@ -22,6 +22,8 @@ use std::os::fd::OwnedFd;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
+use crate::component::compile::offer_to_die_first;
+
 pub(super) use landlock::Reachable;
 pub use landlock::abi as landlock_abi;
 pub(super) use spawn::{Given, Spawn, Spawned, spawn};
@@ -131,6 +133,7 @@ pub(super) fn at_start(given: usize) -> io::Result<Vec<OwnedFd>> {
     let given = spawn::close_inherited_but(given)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
+    offer_to_die_first();
     Ok(given)
 }
 

@@ -47,6 +47,17 @@ fn a_server_lists_nothing_of_its_own_for_jobs() {
 }
 
 #[test]
+fn no_directory_with_the_program_in_it_is_listed_for_writing() {
+    let place = Place::default();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bellcage"));
+    let listed = |write: bool| place.write("bellcage.toml", format!("[directories.bin]\npath = {:?}\nwrite = {write}\n", program.parent().unwrap()));
+    listed(true);
+    place.bellcage(&["serve", "--listen", "127.0.0.1:0"]).refused(1, "directories.bin: ", "list another directory");
+    listed(false);
+    let _server = place.serve(&[]);
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_told_by_doctor() {
     let place = Place::default();
     place.write("bellcage.toml", format!("[directories.gone]\npath = {:?}\n", place.path("gone")));

@@ -130,3 +130,13 @@ fn values_that_no_variable_can_carry_are_refused() {
     assert_eq!(set(&[b'x'; 64 << 10]).code, 0);
     place.bellcage_with_input(&["secret", "set", "a-b"], b"x").refused(2, "secret name \"a-b\" is not valid", "");
 }
+
+#[test]
+fn a_server_leaves_no_core_file() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let about: serde_json::Value = serde_json::from_slice(&std::fs::read(place.path(".bellcage/server.json")).unwrap()).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", about["pid"])).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+}
