@@ -205,11 +205,21 @@ impl Digest {
     fn digits(&self) -> [u8; 64] {
         let mut digits = [0; 64];
         for (two, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            two.copy_from_slice(&[byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+            two.copy_from_slice(&DIGITS[usize::from(byte)]);
         }
         digits
     }
 }
+
+/// Of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let (hexadecimal, mut digits, mut byte) = (*b"0123456789abcdef", [[0; 2]; 256], 0);
+    while byte < 256 {
+        digits[byte] = [hexadecimal[byte / 16], hexadecimal[byte % 16]];
+        byte += 1;
+    }
+    digits
+};
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
