@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
@@ -59,6 +60,14 @@ pub(super) struct Facts<'a> {
 impl Ending {
     fn new(outcome: Outcome, code: &str, message: String) -> Self {
         Self { outcome, exit_code: None, error: Some(RunError { code: code.to_owned(), message, ..RunError::default() }) }
+    }
+
+    /// What the guest asked for, of the limit that refused it.
+    fn asking(mut self, asked: u64) -> Self {
+        if let Some(error) = &mut self.error {
+            error.asked = NonZeroU64::new(asked);
+        }
+        self
     }
 
     fn succeeded() -> Self {
@@ -155,14 +164,24 @@ impl Ending {
         let limit = |code: &str, message: String| Self::new(Outcome::Limit, code, message);
         if let Some(hit) = error.downcast_ref::<LimitHit>() {
             return match hit {
-                LimitHit::Result => limit("limit-result", format!("wrote more to stdout than limits.result = {} allows", bytes::format(limits.result))),
-                LimitHit::Returned => Self::returned_too_much(limits),
+                LimitHit::Result { asked } => {
+                    limit("limit-result", format!("wrote more to stdout than limits.result = {} allows", bytes::format(limits.result))).asking(*asked)
+                }
+                LimitHit::Returned { asked } => match asked {
+                    Some(asked) => Self::returned_too_much(limits).asking(*asked),
+                    None => Self::returned_too_much(limits),
+                },
                 LimitHit::Random { asked } => {
-                    limit("limit-random", format!("asked for {asked} random bytes at once, more than limits.random = {} allows", bytes::format(limits.random)))
+                    let message = format!("asked for {asked} random bytes at once, more than limits.random = {} allows", bytes::format(limits.random));
+                    limit("limit-random", message).asking(*asked)
                 }
             };
         }
-        let resources = || limit("limit-resources", format!("had more handles open than limits.resources = {} allows", limits.resources));
+        // One more than it may is what it asked for.
+        let resources = || {
+            let message = format!("had more handles open than limits.resources = {} allows", limits.resources);
+            limit("limit-resources", message).asking(limits.resources.saturating_add(1))
+        };
         if let Some(ResourceTableError::Full) = error.downcast_ref() {
             return resources();
         }
@@ -177,7 +196,8 @@ impl Ending {
                 limit("limit-host-call-bytes", format!("passed more bytes to the host in one call than limits.host_call_bytes = {max} allows"))
             }
             (None, Some(Untyped::Instances)) => {
-                limit("limit-instances", format!("has more core instances than limits.instances = {} allows", limits.instances))
+                let message = format!("has more core instances than limits.instances = {} allows", limits.instances);
+                limit("limit-instances", message).asking(limits.instances.saturating_add(1))
             }
             (None, None) => Self::misused_host(error, instantiated),
         }
@@ -216,16 +236,20 @@ impl Ending {
     /// Keeps what is known of how the guest died.
     fn out_of_memory(self, refused: Refused, instantiated: bool, limits: &Limits) -> Self {
         let when = if instantiated { "needed" } else { "needs at its start" };
-        let (code, message) = match refused {
-            Refused::Memory { asked } => {
-                ("out-of-memory", format!("{when} {} of memory, more than limits.memory = {} allows", bytes::about(asked), bytes::format(limits.memory)))
-            }
-            Refused::MemoryOfMachine => ("out-of-memory", format!("{when} more memory than there is")),
-            Refused::Table { asked } => {
-                ("limit-table-elements", format!("{when} {asked} table elements, more than limits.table_elements = {} allows", limits.table_elements))
-            }
+        let (code, asked, message) = match refused {
+            Refused::Memory { asked } => (
+                "out-of-memory",
+                Some(asked),
+                format!("{when} {} of memory, more than limits.memory = {} allows", bytes::about(asked), bytes::format(limits.memory)),
+            ),
+            Refused::MemoryOfMachine => ("out-of-memory", None, format!("{when} more memory than there is")),
+            Refused::Table { asked } => (
+                "limit-table-elements",
+                Some(asked),
+                format!("{when} {asked} table elements, more than limits.table_elements = {} allows", limits.table_elements),
+            ),
         };
-        let error = self.error.map(|error| RunError { code: code.to_owned(), message, ..error });
+        let error = self.error.map(|error| RunError { code: code.to_owned(), message, asked: asked.and_then(NonZeroU64::new), ..error });
         Self { outcome: Outcome::OutOfMemory, exit_code: self.exit_code, error }
     }
 }

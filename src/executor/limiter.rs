@@ -17,9 +17,9 @@ use crate::job::Limits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LimitHit {
     #[error("wrote more to stdout than limits.result allows")]
-    Result,
+    Result { asked: u64 },
     #[error("returned more than limits.result allows")]
-    Returned,
+    Returned { asked: Option<u64> },
     #[error("asked for {asked} random bytes at once")]
     Random { asked: u64 },
 }

@@ -41,9 +41,10 @@ impl WholeSink {
 
 impl Sink for WholeSink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), LimitHit> {
+        let asked = (self.bytes.len() as u64).saturating_add(bytes.len() as u64);
         let room = self.max - self.bytes.len();
         self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if bytes.len() > room { Err(LimitHit::Result) } else { Ok(()) }
+        if bytes.len() > room { Err(LimitHit::Result { asked }) } else { Ok(()) }
     }
 }
 
@@ -204,7 +205,7 @@ mod tests {
         let mut sink = WholeSink::new(5);
         assert_eq!(sink.write(b"1234"), Ok(()));
         assert_eq!(sink.write(b"5"), Ok(()));
-        assert_eq!(sink.write(b"6"), Err(LimitHit::Result));
+        assert_eq!(sink.write(b"6"), Err(LimitHit::Result { asked: 6 }));
         assert_eq!(sink.take(), b"12345");
     }
 }

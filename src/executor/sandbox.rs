@@ -204,7 +204,7 @@ async fn carry_out(
             let mut result = signature.result.as_ref().map(|_| Val::Bool(false));
             function.call_async(store, args, result.as_mut_slice()).await?;
             let returned = value::returned(result, signature, result_max);
-            returned.map(Answer::Returned).map_err(|_| LimitHit::Returned.into())
+            returned.map(Answer::Returned).map_err(|_| LimitHit::Returned { asked: None }.into())
         }
         Call::Job { export, request } => entry::call(&instance, store, export, request).await.map(Answer::Job),
     }

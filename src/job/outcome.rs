@@ -1,5 +1,7 @@
 //! How an attempt or a run ended.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 /// Exactly one for every run that ended. The text form is the contract: `out-of-fuel`, `succeeded`.
@@ -96,6 +98,9 @@ pub struct RunError {
     /// Innermost frame first, at most 10 frames.
     #[serde(default)]
     pub backtrace: Option<Vec<String>>,
+    /// Of the limit that fired, what the guest asked for, in the limit's unit, where that is known: no less would have been enough.
+    #[serde(default)]
+    pub asked: Option<NonZeroU64>,
 }
 
 #[cfg(test)]

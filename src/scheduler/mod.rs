@@ -34,7 +34,8 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::executor::Executor;
 use crate::job::{
-    ComponentName, DirectoryName, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd, Version,
+    ComponentName, DirectoryName, Enough, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd,
+    Version,
 };
 use crate::store::{Owner, Store};
 
@@ -307,6 +308,8 @@ pub struct RunDetail {
     pub waiting_for: Option<String>,
     /// How far its running attempt is, as that told last; `None` too where another server runs it.
     pub progress: Option<Progress>,
+    /// Where a limit ended it.
+    pub enough: Option<Enough>,
 }
 
 impl Scheduler {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::job::{Cause, Job, JobKey, JobSpec, Run, RunId, RunState, Skipped, TenantId};
+use crate::job::{Cause, Enough, Job, JobKey, JobSpec, Outcome, Run, RunId, RunState, Skipped, TenantId};
 use crate::store::{AddedRun, CancelFound, StoreError};
 
 use super::{Event, EventKind, Page, PageRequest, RunDetail, RunFilter, Scheduler, SchedulerError, TriggerRequest, Triggered};
@@ -56,7 +56,19 @@ impl Scheduler {
             }),
         };
         let progress = if run.state == RunState::Running { self.inner.executor.progress(id) } else { None };
-        Ok(RunDetail { run, attempts, job, waiting_for, progress })
+        let enough = self.enough(&run).await?;
+        Ok(RunDetail { run, attempts, job, waiting_for, progress, enough })
+    }
+
+    /// Of a run that a limit ended: what its job's last runs that succeeded needed of it.
+    async fn enough(&self, run: &Run) -> Result<Option<Enough>, SchedulerError> {
+        if !Enough::is_asked(run) {
+            return Ok(None);
+        }
+        let JobKey { tenant, id } = run.job.clone();
+        let filter = RunFilter { tenant, job: Some(id), outcome: Some(Outcome::Succeeded), ..RunFilter::default() };
+        let succeeded = self.inner.store.runs(&filter, PageRequest { after: None, limit: Enough::RUNS }).await?;
+        Ok(Enough::of(run, &succeeded.items))
     }
 
     /// Of a run whose time has come: the rate limit, where that is what keeps it.

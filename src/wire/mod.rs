@@ -36,7 +36,7 @@ pub use run::{
 pub use secret::{PutSecret, RemovedSecret, Secret, SecretList};
 
 pub use crate::job::{
-    CalendarName, Cause, ComponentName, Digest, GrantKind, IdError, JobId, JobSpec, Limits, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey,
+    CalendarName, Cause, ComponentName, Digest, Enough, GrantKind, IdError, JobId, JobSpec, Limits, Outcome, Pause, Progress, Receipt, RunError, RunId, RunKey,
     RunState, SecretName, SecretText, SkipReason, TenantId, UpstreamEnd,
 };
 pub use crate::trigger::{Exclusion, Exclusions, Span, TriggerError, TriggerSpec, parse_duration, parse_end, parse_instant};

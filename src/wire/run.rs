@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, Job, JobId, Outcome, Page, Progress, Receipt, RunError, RunId, RunKey, RunState, SkipReason, TenantId, UpstreamEnd};
+use super::{Cause, Enough, Job, JobId, Outcome, Page, Progress, Receipt, RunError, RunId, RunKey, RunState, SkipReason, TenantId, UpstreamEnd};
 use crate::job;
 
 /// One execution of a job.
@@ -130,6 +130,9 @@ pub struct RunDetail {
     /// How far its running attempt is, as that told last.
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// Where a limit ended its last attempt: how much of it would have been enough, as far as that is known.
+    #[serde(default)]
+    pub enough: Option<Enough>,
     /// The job as it is now, where it still exists.
     pub job_now: Option<Job>,
 }

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::job::{Cause, Outcome, Receipt, RunError};
-use crate::wire::{Attempt, RunDetail};
+use crate::wire::{Attempt, Enough, RunDetail};
 
 use super::super::error::{Exit, Result};
 use super::super::output::{escape, grouped, micros, size};
@@ -62,6 +62,9 @@ fn story(detail: &RunDetail) -> String {
         Some(outcome) => lines.push(format!("So it ended as {outcome}.")),
         None => lines.push(format!("It is {} now.", run.state.as_str())),
     }
+    if let Some(enough) = &detail.enough {
+        lines.push(how_much(enough));
+    }
     if let Some(advice) = run.outcome.and_then(|outcome| advice(outcome, run.error.as_ref(), run.receipt.as_ref())) {
         lines.push(String::new());
         lines.push(advice);
@@ -73,6 +76,10 @@ fn attempt_story(attempt: &Attempt, several: bool) -> Vec<String> {
     let who = if several { format!("Attempt {}", attempt.number) } else { "It".to_owned() };
     let took = |r: &Receipt| format!("{who} took {}: {} of fuel and {} of memory.", micros(r.wall_us), grouped(r.fuel_used), size(r.memory_peak_bytes));
     let mut lines: Vec<_> = attempt.receipt.iter().map(took).collect();
+    let cut = attempt.receipt.iter().filter(|r| r.log_bytes_dropped > 0);
+    lines.extend(cut.map(|r| {
+        format!("Of its log of {}, {} were dropped: limits.logs = {} would have kept all.", size(r.log_bytes), size(r.log_bytes_dropped), r.log_bytes)
+    }));
     let Some(error) = &attempt.error else { return lines };
     lines.push(format!("{who} {}: {} ({}).", verb(attempt.outcome), error.message, error.code));
     if let Some(frames) = &error.backtrace {
@@ -80,6 +87,26 @@ fn attempt_story(attempt: &Attempt, several: bool) -> Vec<String> {
         lines.extend(frames.iter().map(|frame| format!("  {frame}")));
     }
     lines
+}
+
+/// How much of the limit would have been enough, as far as that is known.
+fn how_much(enough: &Enough) -> String {
+    let Enough { limit, asked, most_used, succeeded_runs } = enough;
+    let of = |n: u64| match limit.as_str() {
+        "timeout" => micros(n),
+        "memory" | "result" | "host_call_bytes" | "random" => format!("{} ({} B)", size(n), grouped(n)),
+        _ => grouped(n),
+    };
+    let asked = asked.map(|asked| format!("It asked for {}: limits.{limit} has to be that, at least.", of(asked)));
+    let used = most_used.map(|most| match succeeded_runs {
+        1 => format!("The one run of this job that succeeded with this component used {}.", of(most)),
+        runs => format!("The last {runs} runs of this job that succeeded with this component used at most {}.", of(most)),
+    });
+    match (asked, used) {
+        (Some(asked), Some(used)) => format!("{asked} {used}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => format!("How much of limits.{limit} would have been enough is not known: no run tells."),
+    }
 }
 
 fn verb(outcome: Outcome) -> &'static str {

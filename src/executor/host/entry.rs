@@ -81,13 +81,16 @@ fn milliseconds(at: Timestamp) -> u64 {
 fn result(text: &str, max: u64) -> Result<JobAnswer, LimitHit> {
     let bytes = text.len() as u64;
     if bytes > max {
-        return Err(LimitHit::Returned);
+        return Err(LimitHit::Returned { asked: Some(bytes) });
     }
     if text.is_empty() {
         return Ok(JobAnswer::Result { json: Value::Null, bytes });
     }
     match serde_json::from_str::<Value>(text) {
-        Ok(json) if bytes.saturating_mul(WRITTEN_OUT_MAX) > max && json.to_string().len() as u64 > max => Err(LimitHit::Returned),
+        Ok(json) if bytes.saturating_mul(WRITTEN_OUT_MAX) > max => match json.to_string().len() as u64 {
+            asked if asked > max => Err(LimitHit::Returned { asked: Some(asked) }),
+            _ => Ok(JobAnswer::Result { json, bytes }),
+        },
         Ok(json) => Ok(JobAnswer::Result { json, bytes }),
         Err(error) => Ok(JobAnswer::NotJson(error.to_string())),
     }
@@ -124,8 +127,8 @@ mod tests {
     #[test]
     fn a_result_is_within_its_limit_as_it_came_and_as_it_is_written() {
         assert!(result("[1e15]", 20).is_ok_and(|answer| matches!(answer, JobAnswer::Result { bytes: 6, .. })));
-        assert_eq!(result("[1e15]", 19), Err(LimitHit::Returned));
-        assert_eq!(result("[11111]", 6), Err(LimitHit::Returned));
+        assert_eq!(result("[1e15]", 19), Err(LimitHit::Returned { asked: Some(20) }));
+        assert_eq!(result("[11111]", 6), Err(LimitHit::Returned { asked: Some(7) }));
     }
 
     #[test]

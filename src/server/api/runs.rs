@@ -85,6 +85,7 @@ pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Ident
         attempts: detail.attempts.into_iter().map(wire::Attempt::from).collect(),
         waiting_for: detail.waiting_for,
         progress: detail.progress,
+        enough: detail.enough,
         job_now: detail.job.map(wire::Job::from),
     })?)
 }

@@ -100,3 +100,48 @@ fn what_is_suggested_is_within_the_tenants_caps() {
     place.bellcage(&["trigger", "greet", "--wait"]).ok();
     assert_eq!(place.json(&["limits", "suggest", "greet", "--margin", "10"])["limits"]["memory"], "2MiB");
 }
+
+#[test]
+fn of_fuel_and_time_what_other_runs_needed_is_told() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let probe = place.write("probe.wasm", crate::support::cage::built_guest("probe"));
+    place.bellcage(&["component", "push", &probe.to_string_lossy()]).ok();
+    place.bellcage(&["job", "add", "count", "--component", "probe", "--manual", "--fuel", "5M"]).ok();
+    let run = |n: &str| place.bellcage(&["trigger", "count", "--wait", "--arg", "count", "--arg", n]);
+    let newest = || place.json(&["runs", "list", "--job", "count"])["runs"][0].clone();
+    let explained = |id: &serde_json::Value| place.json(&["explain", "run", id.as_str().unwrap()])["enough"].clone();
+
+    assert_eq!(run("100000000").code, 21);
+    let (first, limit) = (newest(), serde_json::json!("fuel"));
+    assert_eq!(explained(&first["id"]), serde_json::json!({ "limit": limit, "asked": null, "most_used": null, "succeeded_runs": 0 }));
+    let story = |id: &serde_json::Value| place.bellcage(&["explain", "run", id.as_str().unwrap()]).ok();
+    assert!(story(&first["id"]).contains("How much of limits.fuel would have been enough is not known: no run tells."));
+
+    run("1000").ok();
+    let needed = newest()["receipt"]["fuel_used"].clone();
+    assert_eq!(explained(&first["id"]), serde_json::json!({ "limit": limit, "asked": null, "most_used": needed, "succeeded_runs": 1 }));
+    assert!(story(&first["id"]).contains("The one run of this job that succeeded with this component used "));
+    assert_eq!(explained(&newest()["id"]), serde_json::Value::Null, "no limit ended it");
+}
+
+#[test]
+fn what_was_asked_for_and_what_was_dropped_is_told() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let story = |job: &str, component: &str, text: &str, limit: [&str; 2]| {
+        let file = place.write(&format!("{component}.wasm"), crate::support::wat::component(text));
+        place.bellcage(&["component", "push", &file.to_string_lossy()]).ok();
+        place.bellcage(&[&["job", "add", job, "--component", component, "--manual"], &limit[..]].concat()).ok();
+        place.bellcage(&["trigger", job, "--wait"]);
+        let run = place.json(&["runs", "list", "--job", job])["runs"][0]["id"].as_str().unwrap().to_owned();
+        (place.bellcage(&["explain", "run", &run]).ok(), place.json(&["explain", "run", &run]))
+    };
+    let (text, facts) = story("greedy", "grow", include_str!("../../../guests/hostile/grow-memory-to-4-gib.wat"), ["--memory", "16MiB"]);
+    assert_eq!((&facts["enough"]["limit"], &facts["enough"]["asked"]), (&serde_json::json!("memory"), &serde_json::json!(4u64 << 30)));
+    assert!(text.contains("It asked for 4 GiB (4_294_967_296 B): limits.memory has to be that, at least."), "{text}");
+    let (text, facts) = story("talker", "talk", include_str!("../../../guests/hostile/huge-log.wat"), ["--logs", "1KiB"]);
+    let receipt = &facts["attempts"][0]["receipt"];
+    assert!(receipt["log_bytes_dropped"].as_u64() > Some(0), "{receipt}");
+    assert!(text.contains(&format!("limits.logs = {} would have kept all.", receipt["log_bytes"])), "{text}");
+}

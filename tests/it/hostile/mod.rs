@@ -252,6 +252,27 @@ async fn every_attack_ends_as_the_table_says_in_a_process_of_its_own() {
     assert_eq!(faults(&reports), [""; 0]);
 }
 
+/// Where it can be known how much would have been enough, the report says so: of the others only that it was more.
+#[tokio::test]
+async fn what_a_limit_refused_is_told_where_it_is_known() {
+    let mut told: BTreeMap<&str, u64> = BTreeMap::new();
+    for (attack, report) in reports(&cage::pool(4)).await {
+        let Some(asked) = report.error.as_ref().and_then(|error| error.asked) else { continue };
+        told.insert(attack.reference, asked.get());
+    }
+    let of = |reference: &str| told.get(reference).copied();
+    assert_eq!(of("grow-memory-to-4-gib").map(|asked| asked >> 32), Some(1), "{told:?}");
+    assert_eq!(of("random-4-gib"), Some(4 << 30));
+    assert_eq!(of("many-instances"), Some(9));
+    assert_eq!(of("flood-handles"), Some(101));
+    assert_eq!(of("flood-own-handles"), Some(101));
+    assert!(of("flood-stdout") > Some(64 << 10), "{told:?}");
+    assert!(of("grow-table") > Some(2_000), "{told:?}");
+    for untold in ["spin", "flood-host-calls", "huge-write", "results:large", "sleep", "traps:unreachable"] {
+        assert_eq!(of(untold), None, "{untold}");
+    }
+}
+
 /// The message that a limit ends an attempt with names the limit. Those of log and checkpoint end nothing: they are seen
 /// in what was kept.
 #[tokio::test]
