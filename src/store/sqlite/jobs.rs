@@ -134,6 +134,7 @@ impl Writer {
         live.forget_job(id);
         self.give_turns(id, u32::MAX)?;
         if spec_changed {
+            self.isolation_changed(id)?;
             self.rate_changed(id)?;
         }
         self.wake_for_ends(id)?;

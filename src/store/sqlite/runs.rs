@@ -258,6 +258,16 @@ impl Writer {
         Ok(())
     }
 
+    /// The job's definition was changed: where its runs need no process of their own any more, none waits for one. (Those that wait for one
+    /// of their own to end are looked at in any case.)
+    pub(super) fn isolation_changed(&mut self, job: i64) -> Done<()> {
+        if self.live.alone_held.contains(&job) && !self.is_alone(job)? {
+            self.live.alone_held.remove(&job);
+            self.db.execute("UPDATE run SET turn = 1 WHERE job = ? AND turn = 3", [job])?;
+        }
+        Ok(())
+    }
+
     pub(super) fn is_alone(&mut self, job: i64) -> Done<bool> {
         Ok(self.live.job(&self.db, job)?.is_some_and(|row| row.job.spec.is_alone()))
     }
