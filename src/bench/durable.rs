@@ -45,7 +45,7 @@ pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result
     let rate = jobs as f64 / began.elapsed().as_secs_f64();
     scheduler.shutdown(Duration::from_secs(5)).await;
     let row = Row::new("3", format!("durable scheduled runs, end to end, {jobs} due at once, SQLite FULL"), rate, "1/s");
-    let limit = limits::durable(folder, jobs, Duration::from_secs(if quick { 2 } else { 6 }))?;
+    let limit = limits::durable(folder, jobs, Duration::from_secs(if quick { 2 } else { 6 })).await?;
     Ok(vec![row.limit(limit).reach(&[Goal::AtLeast(20_000.0), Goal::RatioAtLeast(0.4), Goal::TimesPeer(150.0)])])
 }
 
