@@ -32,9 +32,8 @@ impl Bare {
     pub fn open(file: &Path) -> Result<Self> {
         let connection = Connection::open(file)?;
         connection.execute_batch(SETTINGS)?;
-        let (jobs, tenant, start) = connection.query_row("SELECT count(*), min(tenant), min(next_fire) FROM job", (), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
+        let (jobs, tenant, start) =
+            connection.query_row("SELECT count(*), min(tenant), min(next_fire) FROM job", (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(Self { connection, jobs, tenant, start, recorded: 0 })
     }
 

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, System};
-use crate::job::{JobKey, JobSpec, TenantId};
+use crate::job::{Job, JobKey, JobSpec, TenantId};
 use crate::plan;
 use crate::scheduler::{OnConflict, Options, Parts, Scheduler};
 use crate::store::{Sqlite, SqliteOptions, Store};
@@ -79,9 +78,15 @@ pub(super) async fn add_jobs(store: &dyn Store, jobs: usize, trigger: impl Fn(us
         let compiled = spec.trigger.clone().anchored(now).compile(salt).map_err(crate::scheduler::SchedulerError::from)?;
         wanted.push(plan::create(key, spec, &compiled, now));
     }
-    let mut adding = futures_util::stream::iter(wanted.into_iter().map(|job| store.add_job(job, OnConflict::Error))).buffer_unordered(ADDING);
-    while let Some(added) = adding.next().await {
-        added?;
+    store_jobs(store, wanted).await
+}
+
+/// Adds jobs, each of a new id.
+pub(super) async fn store_jobs(store: &dyn Store, jobs: impl IntoIterator<Item = Job>) -> Result<(), BenchError> {
+    let mut jobs = jobs.into_iter().peekable();
+    while jobs.peek().is_some() {
+        let batch = jobs.by_ref().take(ADDING).collect();
+        store.add_jobs(batch, OnConflict::Error).await?.into_iter().try_for_each(|added| added.map(drop))?;
     }
     Ok(())
 }

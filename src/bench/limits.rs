@@ -160,7 +160,9 @@ mod tests {
         for table in tables {
             let columns = rows(&format!("SELECT name FROM pragma_table_info('{table}')"));
             let of = |column: &String| {
-                format!("SELECT '{column} ' || typeof({column}) || ' ' || count(*) || ' of ' || coalesce(length(CAST({column} AS BLOB)), 0) FROM {table} GROUP BY typeof({column}), length(CAST({column} AS BLOB))")
+                format!(
+                    "SELECT '{column} ' || typeof({column}) || ' ' || count(*) || ' of ' || coalesce(length(CAST({column} AS BLOB)), 0) FROM {table} GROUP BY typeof({column}), length(CAST({column} AS BLOB))"
+                )
             };
             shapes.push((table.clone(), columns.iter().flat_map(|column| rows(&of(column))).collect()));
         }

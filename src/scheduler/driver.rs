@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! wake (timer | call | ended attempt | shutdown)
-//!   → turn      the steps fire (which claims what it can), lost, claim; each claimed run becomes a task: one attempt
+//!   → turn      the steps fire (which claims what it can), lost, claim; each claimed run becomes a task: one attempt.
+//!               Amid a burst, as many are fired as there are slots, so that most runs need not be stored as waiting first
 //!   → sleep     until the store's next due instant
 //! attempts end → collector: the step settle, in batches
 //! ```
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::executor::{AttemptReport, AttemptRequest};
@@ -31,6 +32,8 @@ use super::{EventKind, InFlight, Inner, Phase};
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(10);
 /// The wait between two looks while every slot is taken.
 const FULL_LOOK: SignedDuration = SignedDuration::from_millis(50);
+/// How long jobs that are due wait for slots to become free before their runs are stored as waiting.
+const SLOTS_WAIT: Duration = Duration::from_millis(20);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_millis(500);
 /// How often the progress of a run is told at most, and the time that each telling takes of all others'.
@@ -44,7 +47,8 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     let collector = tokio::spawn(collect(inner.clone(), collected));
     let renewer = tokio::spawn(renew(inner.clone()));
     let teller = tokio::spawn(tell_progress(inner.clone()));
-    let mut driver = Driver { inner: inner.clone(), ended, slots_taken: Arc::default(), alone_taken: Arc::default(), pruned: Instant::now() };
+    let slots = Arc::new(Slots { half: inner.executor.slots() / 2, ..Slots::default() });
+    let mut driver = Driver { inner: inner.clone(), ended, slots, alone: Arc::default(), pruned: Instant::now() };
     while *inner.phase.borrow() == Phase::Running {
         match driver.turn().await {
             Ok(true) => {}
@@ -68,26 +72,39 @@ pub(super) async fn drive(inner: Arc<Inner>) {
 struct Driver {
     inner: Arc<Inner>,
     ended: mpsc::Sender<Ended>,
-    /// How many attempts are going that have not ended.
-    slots_taken: Arc<AtomicUsize>,
-    /// How many of them have a process of their own, or wait for one.
-    alone_taken: Arc<AtomicUsize>,
+    slots: Arc<Slots>,
+    /// Those of attempts that have a process of their own, or wait for one.
+    alone: Arc<Slots>,
     pruned: Instant,
 }
 
+/// The executor's slots, or some of them.
+#[derive(Default)]
+struct Slots {
+    /// 0 where nobody waits for them.
+    half: usize,
+    /// How many attempts are going that have not ended.
+    taken: AtomicUsize,
+    /// Half of them are free again.
+    freed: Notify,
+}
+
 /// One slot, taken until this is dropped.
-struct Slot(Arc<AtomicUsize>);
+struct Slot(Arc<Slots>);
 
 impl Slot {
-    fn take(taken: &Arc<AtomicUsize>) -> Self {
-        taken.fetch_add(1, Ordering::AcqRel);
-        Self(taken.clone())
+    fn take(slots: &Arc<Slots>) -> Self {
+        slots.taken.fetch_add(1, Ordering::AcqRel);
+        Self(slots.clone())
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let Slots { half, taken, freed } = &*self.0;
+        if taken.fetch_sub(1, Ordering::AcqRel) == *half {
+            freed.notify_one();
+        }
     }
 }
 
@@ -95,7 +112,8 @@ impl Driver {
     /// One look at everything that is due. True where there may be more at once.
     async fn turn(&mut self) -> Result<bool, StoreError> {
         let Inner { steps, clock, executor, .. } = &*self.inner;
-        let fired = steps.fire(clock.now(), self.free()).await?;
+        let max = self.to_fire().await;
+        let fired = steps.fire(clock.now(), max, self.free()).await?;
         for run in &fired.cancel {
             executor.cancel(*run, REPLACED);
         }
@@ -111,11 +129,32 @@ impl Driver {
         Ok(fired.more || more_lost || claimed.more)
     }
 
+    /// How many jobs to fire at once: amid a burst as many as can start, where slots become free soon, else all.
+    async fn to_fire(&self) -> usize {
+        let enough = self.inner.steps.waiting().min(self.slots.half);
+        if enough == 0 {
+            return usize::MAX;
+        }
+        let began = Instant::now();
+        loop {
+            let free = self.free_slots();
+            if free >= enough {
+                return free;
+            }
+            let slots = async {
+                tokio::select! { () = self.slots.freed.notified() => {} () = self.inner.wake.notified() => {} }
+            };
+            if tokio::time::timeout_at(began + SLOTS_WAIT, slots).await.is_err() {
+                return usize::MAX;
+            }
+        }
+    }
+
     fn begin(&self, claimed: ClaimedRun) {
         let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
         self.inner.in_flight().insert(claimed.run.id, ours);
-        let alone = claimed.job.spec.is_alone().then(|| Slot::take(&self.alone_taken));
-        let taken = (Slot::take(&self.slots_taken), alone);
+        let alone = claimed.job.spec.is_alone().then(|| Slot::take(&self.alone));
+        let taken = (Slot::take(&self.slots), alone);
         tokio::spawn(attempt(self.inner.clone(), Box::new(claimed), taken, self.ended.clone()));
     }
 
@@ -144,7 +183,7 @@ impl Driver {
         let alone = match self.inner.executor.processes() {
             // What asks for one is told that there are none.
             0 => usize::MAX,
-            processes => processes.saturating_sub(self.alone_taken.load(Ordering::Acquire)),
+            processes => processes.saturating_sub(self.alone.taken.load(Ordering::Acquire)),
         };
         Free { slots: self.free_slots(), alone }
     }
@@ -153,7 +192,7 @@ impl Driver {
     fn free_slots(&self) -> usize {
         let slots = self.inner.executor.slots();
         let unstored_max = slots + 2 * self.inner.steps.batch_max;
-        let free = slots.saturating_sub(self.slots_taken.load(Ordering::Acquire));
+        let free = slots.saturating_sub(self.slots.taken.load(Ordering::Acquire));
         free.min(unstored_max.saturating_sub(self.inner.in_flight().len()))
     }
 

@@ -166,8 +166,9 @@ impl Simulation {
     // Steps, each all or nothing. True where there may be more at once.
 
     pub async fn fire(&mut self) -> Result<bool, StoreError> {
-        let free = Free { slots: self.options.slots.saturating_sub(self.going.len()), alone: usize::MAX };
-        let fired = self.steps.fire(self.now, free).await?;
+        let slots = self.options.slots.saturating_sub(self.going.len());
+        let max = if slots == 0 { usize::MAX } else { slots };
+        let fired = self.steps.fire(self.now, max, Free { slots, alone: usize::MAX }).await?;
         for run in fired.cancel {
             self.stop(run);
         }

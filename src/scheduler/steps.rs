@@ -34,7 +34,7 @@ pub(super) struct Steps {
     pub batch_max: usize,
     pub events: Events,
     triggers: Mutex<HashMap<JobKey, (Edition, Trigger)>>,
-    /// Jobs that were leased ahead, while a batch before them was committed.
+    /// Jobs that were leased ahead, while a batch before them was committed, in the order in which they are to be fired.
     ahead: Mutex<Vec<LeasedJob>>,
 }
 
@@ -96,24 +96,32 @@ impl Steps {
         now.saturating_add(self.lease).unwrap_or(now)
     }
 
-    /// Fires what is due, and claims runs with it as far as these are free. Where nothing is due nothing is claimed.
-    pub async fn fire(&self, now: Timestamp, free: Free) -> Result<Fired, StoreError> {
+    /// How many jobs have been leased ahead.
+    pub fn waiting(&self) -> usize {
+        self.ahead().len()
+    }
+
+    /// Fires at most `max` jobs that are due, and claims runs with them as far as these are free. Where nothing is due nothing is claimed.
+    pub async fn fire(&self, now: Timestamp, max: usize, free: Free) -> Result<Fired, StoreError> {
         let mut leased = std::mem::take(&mut *self.ahead());
         if leased.is_empty() {
             leased = self.lease_due(now).await?;
         }
-        let mut fired = Fired { more: leased.len() == self.batch_max, cancel: Vec::new(), started: Vec::new() };
+        let mut later = leased.split_off(leased.len().min(max.clamp(1, self.batch_max)));
+        let mut fired = Fired { more: leased.len() + later.len() >= self.batch_max || !later.is_empty(), cancel: Vec::new(), started: Vec::new() };
         if leased.is_empty() {
             return Ok(fired);
         }
         let calendars = self.calendars(&leased).await?;
         let firings = leased.iter().map(|job| self.decide(job, &calendars, now)).collect();
-        let more = fired.more;
+        let more = fired.more && later.len() < self.batch_max;
         // The next batch is leased in the same breath: the store has work while it is decided about.
         let ahead = async { if more { self.lease_due(now).await } else { Ok(Vec::new()) } };
         let (committed, ahead) = tokio::join!(self.commit(firings, free, now, &mut fired), ahead);
         // Where that failed, the next turn finds out.
-        *self.ahead() = ahead.unwrap_or_default();
+        later.extend(ahead.unwrap_or_default());
+        later.sort_by_key(|leased| std::cmp::Reverse(leased.job.spec.priority));
+        *self.ahead() = later;
         match committed {
             Err(StoreError::Refused(_)) => self.commit_each(&leased, &calendars, now, &mut fired).await?,
             done => done?,

@@ -44,6 +44,7 @@ impl Writer {
             calendars::index(db, tenant, id, job)?;
             ends::index(db, live, tenant, id, job)?;
             live.tally.jobs += 1;
+            live.keep_job(JobRow { id, job: job.clone(), last_skip: None, ended: 0, unreadable: None });
             return Ok(job.clone());
         }
         match (live.find_job(db, &job.key)?, on_conflict) {

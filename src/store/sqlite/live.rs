@@ -6,6 +6,7 @@
 //! are in the database too, because a run that was running when its server died must be found.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,15 +29,15 @@ const TOKENS_RESERVED: u64 = 1 << 20;
 #[derive(Default)]
 pub(super) struct Live {
     /// By the job's row.
-    leases: HashMap<i64, Held>,
+    leases: ByRow<Held>,
     /// The job's row by the token of its lease.
-    leased: HashMap<u64, i64>,
+    leased: HashMap<u64, i64, Spread>,
     /// Leases as they were before this transaction changed them.
     undo: Vec<(i64, Option<Held>)>,
     running: HashMap<RunId, Running>,
-    running_by_job: HashMap<i64, u32>,
+    running_by_job: ByRow<u32>,
     /// The same of their backfills, which are not counted there.
-    backfilling_by_job: HashMap<i64, u32>,
+    backfilling_by_job: ByRow<u32>,
     jobs: Jobs,
     /// Jobs that have runs held back, perhaps.
     pub held_back: HashSet<i64>,
@@ -253,7 +254,7 @@ impl Live {
         self.backfilling_by_job.get(&job).copied().unwrap_or(0)
     }
 
-    fn lane(&mut self, run: &Run) -> &mut HashMap<i64, u32> {
+    fn lane(&mut self, run: &Run) -> &mut ByRow<u32> {
         if run.cause == Cause::Backfill { &mut self.backfilling_by_job } else { &mut self.running_by_job }
     }
 
@@ -300,6 +301,11 @@ impl Live {
             }
         }
         Ok(self.jobs.young.get_mut(&id).map(|row| &mut **row))
+    }
+
+    /// A job that was just added is known as it will be read.
+    pub(super) fn keep_job(&mut self, row: JobRow) {
+        self.jobs.put(row);
     }
 
     pub(super) fn forget_job(&mut self, id: i64) {
@@ -352,8 +358,35 @@ pub(super) fn last_receipt(db: &Db, run: RunId) -> rusqlite::Result<Option<crate
 /// the young are too many they become the old, and the old are forgotten.
 #[derive(Default)]
 struct Jobs {
-    young: HashMap<i64, Box<JobRow>>,
-    old: HashMap<i64, Box<JobRow>>,
+    young: ByRow<Box<JobRow>>,
+    old: ByRow<Box<JobRow>>,
+}
+
+/// By the number of a row, which nobody outside chooses: no hash has to withstand anybody.
+type ByRow<T> = HashMap<i64, T, Spread>;
+type Spread = BuildHasherDefault<Multiply>;
+
+#[derive(Default)]
+struct Multiply(u64);
+
+impl Hasher for Multiply {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_i64(&mut self, n: i64) {
+        self.write_u64(n.cast_unsigned());
+    }
+
+    /// The tables take the lowest bits and the highest ones.
+    fn write_u64(&mut self, n: u64) {
+        let product = u128::from(self.0 ^ n) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (product as u64) ^ (product >> 64) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Jobs {

@@ -50,7 +50,7 @@ CREATE TABLE job (
     name          TEXT NOT NULL,
     removed       INTEGER NOT NULL DEFAULT 0 CHECK (removed IN (0, 1)),
     revision      INTEGER NOT NULL CHECK (revision >= 1),
-    state         INTEGER NOT NULL CHECK (state IN (0, 1, 2)), -- active, finished, unresolved
+    state         INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2), -- active, finished, unresolved
     reason        TEXT,
     pause         TEXT,
     anchor        INTEGER NOT NULL,
@@ -150,10 +150,10 @@ CREATE TABLE run (
     start_at        INTEGER NOT NULL,
     start_deadline  INTEGER,
     priority        INTEGER NOT NULL,
-    state           INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3)), -- queued, running, waiting-retry, ended
+    state           INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), -- queued, running, waiting-retry, ended
     -- Of a waiting run: 1, it may be claimed; 0, its job runs as many as it may, and one of those must end first; 2, its job's
     -- rate limit must allow it first; 3, as many backfills of its job run as may, and one of those must end first.
-    turn            INTEGER CHECK (turn IN (0, 1, 2, 3)),
+    turn            INTEGER CHECK (turn BETWEEN 0 AND 3),
     rate_limited    INTEGER NOT NULL DEFAULT 0 CHECK (rate_limited IN (0, 1)),
     component       TEXT NOT NULL,
     args            TEXT,
@@ -243,7 +243,7 @@ CREATE TABLE skip (
     id           INTEGER PRIMARY KEY,
     tenant       INTEGER NOT NULL REFERENCES tenant (id),
     job          INTEGER NOT NULL REFERENCES job (id),
-    reason       INTEGER NOT NULL CHECK (reason IN (0, 1, 2, 3)), -- missed, skipped, coalesced, paused
+    reason       INTEGER NOT NULL CHECK (reason BETWEEN 0 AND 3), -- missed, skipped, coalesced, paused
     detail       TEXT,
     count        INTEGER NOT NULL CHECK (count >= 1),
     exact        INTEGER NOT NULL CHECK (exact IN (0, 1)),
