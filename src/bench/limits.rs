@@ -93,7 +93,7 @@ mod tests {
                 instantiate_us: 5,
                 queue_us: 200_000,
                 host_calls: 3,
-                host_calls_by_interface: [("wasi:cli/stdout".to_owned(), 1), ("wasi:io/streams".to_owned(), 2)].into(),
+                host_calls_by_interface: [("wasi:cli/stdout".into(), 1), ("wasi:io/streams".into(), 2)].into(),
                 log_bytes: 0,
                 log_bytes_dropped: 0,
                 result_bytes: 5,
@@ -130,7 +130,7 @@ mod tests {
         while done < JOBS {
             let leased = store.lease_due(&owner, now, until, 500).await.unwrap();
             let firings = leased.iter().map(|job| decide(job, now)).collect();
-            let claim = RunClaim { owner: owner.clone(), now, until, max: 500 };
+            let claim = RunClaim { owner: owner.clone(), now, until, max: 500, alone: 500 };
             let (_, claimed) = store.commit_and_claim(firings, claim).await.unwrap();
             let ends = claimed.iter().map(|claimed| AttemptEnd {
                 run: claimed.run.id,
