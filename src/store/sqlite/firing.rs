@@ -111,7 +111,8 @@ impl Writer {
     fn nothing_goes_before(&self, firings: &[FiringCommit], claim: &RunClaim) -> Done<bool> {
         let plain = firings.iter().all(|firing| firing.cancel.is_empty() && runs_of(firing) <= 1);
         let room = firings.iter().map(runs_of).sum::<usize>() <= claim.max;
-        Ok(plain && room && self.live.rate_held.is_empty() && !self.anything_ready(claim.now)?)
+        let none_held = self.live.rate_held.is_empty() && (claim.alone == 0 || self.live.alone_held.is_empty());
+        Ok(plain && room && none_held && !self.anything_ready(claim.now)?)
     }
 
     fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<&mut Starting<'_>>) -> Done<Fenced> {
