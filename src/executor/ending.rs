@@ -18,7 +18,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::host::entry::JobAnswer;
 use super::limiter::{LimitHit, Refused};
-use super::signal::{Signal, Stop};
+use super::signal::{self, Signal, Stop};
 use super::value::Returned;
 use crate::component::as_shown;
 use crate::job::{Limits, Outcome, RunError, bytes, duration};
@@ -255,7 +255,7 @@ impl Ending {
 }
 
 fn is_interrupt<T>(answer: &Result<T, &wasmtime::Error>) -> bool {
-    matches!(answer, Err(error) if error.downcast_ref() == Some(&Trap::Interrupt))
+    matches!(answer, Err(error) if signal::is_interrupt(error))
 }
 
 enum Untyped {

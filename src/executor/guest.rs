@@ -48,6 +48,8 @@ pub(super) struct Guest {
     http: Option<Box<Http>>,
     host_calls_left: u64,
     host_calls: [u64; NAMES.len()],
+    /// At an epoch, and was not asked since.
+    gave_way: bool,
 }
 
 impl Guest {
@@ -81,6 +83,7 @@ impl Guest {
             http: None,
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],
+            gave_way: false,
         })
     }
 
@@ -109,14 +112,20 @@ impl Guest {
         by_interface
     }
 
-    /// What the epoch asks whenever it was raised: stop, or let others run and go on.
-    pub fn at_epoch(&self) -> UpdateDeadline {
+    /// What the epoch asks whenever it was raised: stop, or let others run and go on. It asks again as soon as the guest goes on, since
+    /// that may have been stopped meanwhile.
+    pub fn at_epoch(&mut self) -> UpdateDeadline {
         if self.signal.stopped().is_none() {
             self.signal.stop_if_due(self.deadline, Instant::now());
         }
+        let gave_way = std::mem::take(&mut self.gave_way);
         match self.signal.stopped() {
             Some(_) => UpdateDeadline::Interrupt,
-            None => UpdateDeadline::Yield(1),
+            None if gave_way => UpdateDeadline::Continue(1),
+            None => {
+                self.gave_way = true;
+                UpdateDeadline::Yield(0)
+            }
         }
     }
 

@@ -216,7 +216,7 @@ fn new_store(engine: &Engine, guest: Guest, limits: &Limits, call: &Call<'_>) ->
     store.limiter(|guest| &mut guest.limiter);
     store.set_fuel(limits.fuel)?;
     store.fuel_async_yield_interval(Some(FUEL_BETWEEN_YIELDS))?;
-    store.epoch_deadline_callback(|store| Ok(store.data().at_epoch()));
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().at_epoch()));
     store.set_epoch_deadline(1);
     store.set_hostcall_fuel(match call {
         Call::Main { .. } => capped(limits.host_call_bytes),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::Engine;
+use wasmtime::{Engine, Trap};
 
 use super::news::News;
 use super::turns;
@@ -178,16 +178,39 @@ pub(super) struct Metered<'a, F> {
     deadline: Instant,
     /// Made only when the future did not finish at once, as most do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Its last poll ended with the guest giving way amid its own code, as a rule.
+    computes: bool,
     cpu: &'a mut Duration,
 }
 
-impl<'a, F: Future> Metered<'a, F> {
+impl<'a, T, F: Future<Output = wasmtime::Result<T>>> Metered<'a, F> {
     pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, cpu: &'a mut Duration) -> Self {
-        Self { future, signal, waker: Waker::from(signal.clone()), deadline, timer: None, cpu }
+        Self { future, signal, waker: Waker::from(signal.clone()), deadline, timer: None, computes: false, cpu }
+    }
+
+    /// The end of what was stopped between two polls. A guest that computes is let run to its next function or loop head, where it
+    /// traps and so tells where it was; nothing else that comes of that counts.
+    fn stopped(&mut self) -> Option<F::Output> {
+        if !self.computes {
+            return None;
+        }
+        self.signal.interrupt();
+        let share = Share::begin();
+        let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
+        *self.cpu += share.until_now().0;
+        match polled {
+            Poll::Ready(Err(error)) if is_interrupt(&error) => Some(Err(error)),
+            _ => None,
+        }
     }
 }
 
-impl<F: Future> Future for Metered<'_, F> {
+/// Whether a guest ended since it was told to at an epoch.
+pub(super) fn is_interrupt(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Trap::Interrupt))
+}
+
+impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<'_, F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -195,7 +218,7 @@ impl<F: Future> Future for Metered<'_, F> {
         let signal = this.signal;
         signal.task.register(cx.waker());
         if signal.stopped().is_some() {
-            return Poll::Ready(None);
+            return Poll::Ready(this.stopped());
         }
         let share = Share::begin();
         let (polled, woken, (used, now)) = loop {
@@ -208,6 +231,7 @@ impl<F: Future> Future for Metered<'_, F> {
             }
         };
         *this.cpu += used;
+        this.computes = woken;
         if used >= turns::LEAST {
             turns::over(now);
         }
@@ -223,7 +247,7 @@ impl<F: Future> Future for Metered<'_, F> {
             signal.stop(stop);
         }
         if signal.stopped().is_some() {
-            return Poll::Ready(None);
+            return Poll::Ready(this.stopped());
         }
         if woken && used >= turns::LEAST {
             // Woken only after the runtime has looked at its timers and at what other threads sent.
