@@ -128,8 +128,9 @@ impl Worn {
 pub(super) fn at_start(given: usize) -> io::Result<Vec<OwnedFd>> {
     spawn::unblock_signals()?;
     spawn::ignore_file_size_signal()?;
-    // A Ctrl-C at its parent's terminal is not for it.
-    rustix::process::setsid()?;
+    // A Ctrl-C at its parent's terminal is not for it. A process group says so, and not a session, which Linux schedules as a
+    // group of its own: threads of the server that are woken would wait for it for milliseconds (`sched_autogroup_enabled`).
+    rustix::process::setpgid(None, None)?;
     let given = spawn::close_inherited_but(given)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
