@@ -30,7 +30,7 @@ impl Scheduler {
         let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.add_job(&key, &spec, &trigger, on_conflict, now).await?;
         inner.wake.notify_one();
-        Ok(AddedJob::new(job, (trigger, now), notes))
+        Ok(AddedJob::new(job, &spec, (trigger, now), notes))
     }
 
     /// Adds many jobs, each for itself and checked as `add_job` does, those that follow others after the rest. One answer for each, in
@@ -60,16 +60,18 @@ impl Scheduler {
         for (place, key, spec) in jobs {
             match inner.check_job(&key, &spec, now).await {
                 Ok((trigger, notes)) => {
-                    wanted.push(plan::create(key, spec, &trigger, now));
-                    checked.push((place, trigger, notes));
+                    let job = plan::create(key, spec, &trigger, now);
+                    checked.push((place, job.spec.clone(), trigger, notes));
+                    wanted.push(job);
                 }
                 Err(error) => answers.push((place, Err(error))),
             }
         }
         let stored = inner.steps.add_jobs(wanted, on_conflict, now).await;
         inner.wake.notify_one();
-        let added = checked.into_iter().zip(stored).map(|((place, trigger, notes), job)| (place, job.map(|job| AddedJob::new(job, (trigger, now), notes))));
-        answers.extend(added);
+        for ((place, spec, trigger, notes), job) in checked.into_iter().zip(stored) {
+            answers.push((place, job.map(|job| AddedJob::new(job, &spec, (trigger, now), notes))));
+        }
         answers
     }
 
@@ -81,7 +83,7 @@ impl Scheduler {
         let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.replace_job(&key, &spec, revision, now).await?;
         inner.wake.notify_one();
-        Ok(AddedJob::new(job, (trigger, now), notes))
+        Ok(AddedJob::new(job, &spec, (trigger, now), notes))
     }
 
     pub async fn job(&self, key: &JobKey) -> Result<Job, SchedulerError> {
@@ -257,10 +259,11 @@ fn at_first(on_conflict: OnConflict) -> OnConflict {
 }
 
 impl AddedJob {
-    /// `checked` is the trigger of the definition that was asked for, and where it is anchored: a job that was there may have another.
-    fn new(job: Job, checked: (Trigger, Timestamp), notes: Vec<String>) -> Self {
+    /// `checked` is the trigger of the definition that was `asked` for, and where it is anchored: a job that was there may have another.
+    fn new(job: Job, asked: &JobSpec, checked: (Trigger, Timestamp), notes: Vec<String>) -> Self {
         let (trigger, anchor) = checked;
-        let trigger = if job.anchor == anchor { Some(trigger) } else { compile(&job.key, &job.spec.trigger, job.anchor).ok() };
+        let is_as_asked = job.anchor == anchor && job.spec.trigger == asked.trigger;
+        let trigger = if is_as_asked { Some(trigger) } else { compile(&job.key, &job.spec.trigger, job.anchor).ok() };
         Self { job, trigger, notes }
     }
 }

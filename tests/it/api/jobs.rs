@@ -249,6 +249,15 @@ fn apply_refuses_what_is_there_or_replaces_or_keeps_it() {
 }
 
 #[test]
+fn apply_tells_of_a_job_that_it_kept_when_that_one_fires() {
+    let server = Server::with_hello();
+    let every = |interval: &str| json!({ "id": "a", "component": "hello", "trigger": { "every": interval } });
+    let applied = server.post("/api/v1/apply", &json!({ "jobs": [every("1h"), every("2h")], "on_conflict": "keep" })).expect(200).json();
+    let told = |n: usize| applied["jobs"][n]["added"]["trigger_text"].as_str().unwrap();
+    assert_eq!([told(0), told(1)], ["every 1h"; 2]);
+}
+
+#[test]
 fn apply_says_of_each_definition_that_cannot_be_read_why() {
     let server = Server::with_hello();
     let bodies = [
