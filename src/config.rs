@@ -39,7 +39,6 @@ pub struct Config {
     pub limits: Limits,
     /// The most that a job may ask for.
     pub limit_caps: Limits,
-    pub key_value: KeyValue,
     pub http: Http,
     pub compile: Compile,
     pub secrets: Secrets,
@@ -119,21 +118,7 @@ pub enum ExecutorKind {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyValue {
-    /// Of a job whose grant does not say.
-    #[serde(with = "bytes")]
-    pub quota: u64,
-    #[serde(with = "bytes")]
-    pub quota_cap: u64,
-    pub keys: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Http {
-    #[serde(with = "bytes")]
-    pub body: u64,
-    pub per_attempt: u32,
     pub at_once: usize,
     /// Whether a grant may name addresses that are not on the public internet.
     pub private: bool,
@@ -509,12 +494,7 @@ impl Config {
             "scheduler.batch_max" => self.scheduler.batch_max == 0,
             "executor.slots" => self.executor.slots == 0,
             "executor.recycle_after" => self.executor.recycle_after == 0,
-            "key_value.quota" => self.key_value.quota == 0,
-            "key_value.quota_cap" => self.key_value.quota_cap == 0,
-            "key_value.keys" => self.key_value.keys == 0,
             "executor.scratch_max" => self.executor.scratch_max == 0,
-            "http.body" => self.http.body == 0,
-            "http.per_attempt" => self.http.per_attempt == 0,
             "http.at_once" => self.http.at_once == 0,
             "compile.memory" => self.compile.memory == 0,
             "compile.cpu" => self.compile.cpu.is_zero(),
@@ -535,8 +515,8 @@ impl Config {
             "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
             "executor.processes" if self.executor.processes > 10_000 => Some("the most is 10000".to_owned()),
             "executor.slots" if self.executor.slots > 100_000 => Some("the most is 100000".to_owned()),
-            "http.body" if self.http.body > 1 << 30 => Some("the most is 1GiB".to_owned()),
-            "http.per_attempt" if self.http.per_attempt > 1_000 => Some("the most is 1000".to_owned()),
+            "limit_caps.http_body" if self.limit_caps.http_body > 1 << 30 => Some("the most is 1GiB".to_owned()),
+            "limit_caps.http_requests" if self.limit_caps.http_requests > 1_000 => Some("the most is 1000".to_owned()),
             "http.at_once" if self.http.at_once > 10_000 => Some("the most is 10000".to_owned()),
             "compile.at_once" if self.compile.at_once > 1_024 => Some("the most is 1024".to_owned()),
             _ => None,
@@ -545,17 +525,29 @@ impl Config {
 }
 
 fn has_zero(limits: &Limits) -> bool {
-    let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = limits;
-    timeout.is_zero() || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint].contains(&&0)
+    let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, .. } = limits;
+    let Limits { host_call_bytes, random, checkpoint, kv_bytes, kv_keys, http_body, http_requests, .. } = limits;
+    timeout.is_zero()
+        || [fuel, memory, result, logs, table_elements, instances, host_calls, resources].contains(&&0)
+        || [host_call_bytes, random, checkpoint, kv_bytes, kv_keys, http_body, http_requests].contains(&&0)
 }
 
 fn asks_for_zero(limits: &LimitsSpec) -> bool {
-    let LimitsSpec { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = limits;
+    let LimitsSpec { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, .. } = limits;
+    let LimitsSpec { host_call_bytes, random, checkpoint, kv_bytes, kv_keys, http_body, http_requests, .. } = limits;
     timeout.is_some_and(|timeout| !timeout.is_positive())
-        || [fuel, memory, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint].contains(&&Some(0))
+        || [fuel, memory, result, logs, table_elements, instances, host_calls, resources].contains(&&Some(0))
+        || [host_call_bytes, random, checkpoint, kv_bytes, kv_keys, http_body, http_requests].contains(&&Some(0))
 }
 
+/// Settings of before 0.1.0, and what is set in their place.
+const RENAMED: [(&str, &str); 3] =
+    [("key_value", "limits.kv_bytes and limits.kv_keys"), ("http.body", "limits.http_body"), ("http.per_attempt", "limits.http_requests")];
+
 fn unknown(key: &str, origin: Origin) -> ConfigError {
+    if let Some((_, now)) = RENAMED.iter().find(|(before, _)| *before == key) {
+        return ConfigError::Unknown { key: key.to_owned(), origin, nearest: Some((*now).to_owned()) };
+    }
     let defaults = Loaded::defaults().values;
     let sections = defaults.keys().cloned();
     let all = keys(&defaults).map(|(section, name)| format!("{section}.{name}"));
@@ -631,10 +623,8 @@ mod tests {
         assert_eq!(config.limits, options.limits);
         assert_eq!(config.limit_caps, options.limit_caps);
         assert_eq!(config.scheduler, Scheduler { lease: options.lease, batch_max: options.batch_max, every_min: options.every_min });
-        let KeyValue { quota, quota_cap, keys } = config.key_value;
-        assert_eq!((quota, quota_cap, keys), (options.kv_quota, options.kv_quota_cap, WorldConfig::default().kv_keys));
-        let (Http { body, per_attempt, at_once, private }, world) = (config.http, WorldConfig::default());
-        assert_eq!((body, per_attempt, at_once, private), (options.http_body, options.http_per_attempt, world.http_at_once, world.http_private));
+        let (Http { at_once, private }, world) = (config.http, WorldConfig::default());
+        assert_eq!((at_once, private), (world.http_at_once, world.http_private));
         assert_eq!(private, options.http_private);
         assert_eq!((config.store.keep_for, config.store.keep_runs_per_job), (options.keep_for, options.keep_runs_per_job));
         assert_eq!((config.executor.scratch_max, config.directories.len()), (options.scratch_max, options.directories.len()));
@@ -690,6 +680,17 @@ mod tests {
         assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("bellcage.toml:1: there is no setting \"sever\"", Some("did you mean server?")));
         let error = file("listen = 1").unwrap_err();
         assert_eq!(error.hint().as_deref(), Some("see all settings with: bellcage config show"));
+    }
+
+    #[test]
+    fn a_setting_that_has_become_a_limit_is_refused_with_its_name() {
+        for (text, now) in [
+            ("[key_value]\nquota = \"2MiB\"", "did you mean limits.kv_bytes and limits.kv_keys?"),
+            ("[http]\nbody = \"2MiB\"", "did you mean limits.http_body?"),
+            ("[http]\nper_attempt = 2", "did you mean limits.http_requests?"),
+        ] {
+            assert_eq!(file(text).unwrap_err().hint().as_deref(), Some(now), "{text}");
+        }
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use clap::Args;
 
-use crate::job::{Grants, KvGrant, OriginError, bytes};
+use crate::job::{Grants, OriginError};
 
 use super::error::{CliError, Result};
 use super::limits::pairs;
 
 #[derive(Args, Default)]
 pub struct GrantFlags {
-    /// What the guest may reach: kv (a key-value namespace of the job's own), kv=SIZE (with this quota),
-    /// http=ORIGIN (requests to https://api.example.com, https://*.example.com)
+    /// What the guest may reach: kv (a key-value namespace of the job's own), http=ORIGIN (requests
+    /// to https://api.example.com, https://*.example.com)
     #[arg(long, value_name = "GRANT")]
     grant: Vec<String>,
     /// An environment variable; the guest sees no other
@@ -23,10 +23,13 @@ impl GrantFlags {
         let mut grants = Grants { env: pairs("--env", &self.env)?, ..Grants::default() };
         for typed in &self.grant {
             match typed.split_once('=') {
-                None if typed == "kv" => grants.kv = Some(KvGrant::default()),
-                Some(("kv", size)) => grants.kv = Some(KvGrant { quota: Some(bytes::parse(size).map_err(|e| CliError::usage(format!("--grant kv: {e}")))?) }),
+                None if typed == "kv" => grants.kv = true,
+                Some(("kv", size)) => {
+                    let message = format!("--grant {typed:?} is no grant: how much a namespace holds is a limit");
+                    return Err(CliError::usage(message).hint(format!("write --grant kv --kv-bytes {size}")));
+                }
                 Some(("http", origin)) => grants.http.push(origin.parse()?),
-                _ => return Err(CliError::usage(format!("--grant {typed:?} is no grant")).hint("use kv, kv=SIZE, or http=ORIGIN")),
+                _ => return Err(CliError::usage(format!("--grant {typed:?} is no grant")).hint("use kv, or http=ORIGIN")),
             }
         }
         Ok(grants)

@@ -27,6 +27,27 @@ pub struct LimitFlags {
     /// Bytes of log (standard error) kept at most: the head and the tail
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     logs: Option<String>,
+    /// Calls to the host at most
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    host_calls: Option<u64>,
+    /// Bytes given to the host in one call at most
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    host_call_bytes: Option<String>,
+    /// Handles open at once at most
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    resources: Option<u64>,
+    /// Bytes of all keys and values of the key-value namespace at most
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    kv_bytes: Option<String>,
+    /// Keys of the key-value namespace at most
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    kv_keys: Option<u64>,
+    /// Bytes of the body of an HTTP request, and of a response, at most
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    http_body: Option<String>,
+    /// HTTP requests at once at most
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    http_requests: Option<u64>,
 }
 
 impl LimitFlags {
@@ -40,7 +61,18 @@ impl LimitFlags {
             timeout: self.timeout.as_deref().map(parse_duration).transpose()?,
             result: size("--result", &self.result)?,
             logs: size("--logs", &self.logs)?,
-            ..LimitsSpec::default()
+            host_calls: self.host_calls,
+            host_call_bytes: size("--host-call-bytes", &self.host_call_bytes)?,
+            resources: self.resources,
+            kv_bytes: size("--kv-bytes", &self.kv_bytes)?,
+            kv_keys: self.kv_keys,
+            http_body: size("--http-body", &self.http_body)?,
+            http_requests: self.http_requests,
+            // Of a component's form, or seldom reached: in a job's file.
+            table_elements: None,
+            instances: None,
+            random: None,
+            checkpoint: None,
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::component::cache::Cache;
 use crate::component::compile::{Compiler, CompilerConfig};
 use crate::component::{EngineSettings, EntryError, Inspection};
 use crate::config::{self, Config};
-use crate::executor::{AttemptReport, AttemptRequest, Confinement, Determinism, Executor, Network, Pool, PoolConfig, Reach, Space};
+use crate::executor::{AttemptReport, AttemptRequest, Confinement, Determinism, Executor, Pool, PoolConfig, Reach};
 use crate::job::{Entry, GrantError, Grants, Isolation, JobKey, JobSpec, LimitCaps, Outcome, RunId, RunResult, SpecError, Stdout, TenantId};
 use crate::outside::{World, WorldConfig};
 use crate::trigger::parse_instant;
@@ -233,15 +233,12 @@ fn check(request: &Request, entry: &Entry, inspection: &Inspection) -> Result<()
 /// What the grants let it reach. Without a job its namespace is nobody's, and passes with this command.
 fn reach(grants: &Grants, config: &Config) -> Result<Reach> {
     grants.check_private(config.http.private)?;
-    let quota = grants.kv.map(|grant| grant.quota(config.key_value.quota, config.key_value.quota_cap)).transpose()?;
     let job = JobKey { tenant: TenantId::default(), id: "run".parse()? };
-    let config::Http { body, per_attempt, .. } = config.http;
-    let network = || Network { origins: grants.http.clone(), body_max: body, at_once: per_attempt };
-    Ok(Reach { kv: quota.map(|quota| Space { job, since: Timestamp::UNIX_EPOCH, quota }), http: (!grants.http.is_empty()).then(network) })
+    Ok(Reach::of(grants, &job, Timestamp::UNIX_EPOCH))
 }
 
 pub fn world_config(config: &Config) -> WorldConfig {
-    WorldConfig { kv_keys: config.key_value.keys, http_at_once: config.http.at_once, http_private: config.http.private }
+    WorldConfig { http_at_once: config.http.at_once, http_private: config.http.private }
 }
 
 async fn cancel_on_signal(pool: Arc<Pool>, run: RunId) {

@@ -57,6 +57,7 @@ struct Used {
     wall_us: u64,
     result_bytes: u64,
     log_bytes: u64,
+    host_calls: u64,
 }
 
 impl Used {
@@ -67,6 +68,7 @@ impl Used {
             wall_us: self.wall_us.max(receipt.wall_us),
             result_bytes: self.result_bytes.max(receipt.result_bytes),
             log_bytes: self.log_bytes.max(receipt.log_bytes),
+            host_calls: self.host_calls.max(receipt.host_calls),
         }
     }
 
@@ -79,6 +81,7 @@ impl Used {
             timeout: limits.timeout.map(|timeout| timeout.min(caps.timeout)),
             result: limits.result.map(|result| result.min(caps.result)),
             logs: limits.logs.map(|logs| logs.min(caps.logs)),
+            host_calls: limits.host_calls.map(|calls| calls.min(caps.host_calls)),
             ..limits
         }
     }
@@ -93,6 +96,7 @@ impl Used {
             timeout: Some(SignedDuration::from_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX))),
             result: Some(up(self.result_bytes, 1 << 10)),
             logs: Some(up(self.log_bytes, 1 << 10)),
+            host_calls: Some(two_digits(up(self.host_calls, 1).max(1_000))),
             ..LimitsSpec::default()
         }
     }
@@ -111,6 +115,7 @@ fn stops(limits: &LimitsSpec, receipt: &Receipt) -> bool {
     over(receipt.fuel_used, limits.fuel)
         || over(receipt.memory_peak_bytes, limits.memory)
         || over(receipt.result_bytes, limits.result)
+        || over(receipt.host_calls, limits.host_calls)
         || limits.timeout.is_some_and(|timeout| wall > timeout)
 }
 
@@ -156,6 +161,7 @@ pub fn run(command: &LimitsCommand, context: &Context) -> Result {
     table.row(["timeout".to_owned(), micros(most_used.wall_us), limits.timeout.map(duration::format).unwrap_or_default()]);
     table.row(["result".to_owned(), size(most_used.result_bytes), of_bytes(limits.result)]);
     table.row(["logs".to_owned(), size(most_used.log_bytes), of_bytes(limits.logs)]);
+    table.row(["host_calls".to_owned(), grouped(most_used.host_calls), limits.host_calls.map(grouped).unwrap_or_default()]);
     out.data(&table.render(out))?;
     out.line(&verdict(&suggestion))?;
     out.hint(&format!("write it in the job's file: limits = {}", as_toml(limits)));
@@ -186,7 +192,7 @@ mod tests {
     fn limits_are_the_most_used_times_the_margin_rounded_up() {
         let used = Used::default().with(&used(1_234_567, 3 << 20, 10)).with(&used(1_000, 1 << 20, 2_345_678));
         let limits = used.times(2.0);
-        assert_eq!(as_toml(&limits), r#"{ fuel = 2500000, logs = "1KiB", memory = "6MiB", result = "3KiB", timeout = "4s700ms" }"#);
+        assert_eq!(as_toml(&limits), r#"{ fuel = 2500000, host_calls = 1000, logs = "1KiB", memory = "6MiB", result = "3KiB", timeout = "4s700ms" }"#);
     }
 
     #[test]
@@ -200,14 +206,20 @@ mod tests {
     #[test]
     fn a_job_that_uses_next_to_nothing_is_given_some_room() {
         let limits = Used::default().times(2.0);
-        assert_eq!(as_toml(&limits), r#"{ fuel = 100000, logs = "1KiB", memory = "1MiB", result = "1KiB", timeout = "1s" }"#);
+        assert_eq!(as_toml(&limits), r#"{ fuel = 100000, host_calls = 1000, logs = "1KiB", memory = "1MiB", result = "1KiB", timeout = "1s" }"#);
     }
 
     #[test]
     fn a_run_that_used_more_of_anything_would_have_been_stopped() {
         let limits = Used::default().with(&used(1_000_000, 1 << 20, 2_000_000)).times(1.0);
         assert!(!stops(&limits, &used(1_000_000, 1 << 20, 2_000_000)));
-        for more in [used(1_000_001, 0, 0), used(0, (1 << 20) + 1, 0), used(0, 0, 2_000_001), Receipt { result_bytes: 2_049, ..used(0, 0, 0) }] {
+        for more in [
+            used(1_000_001, 0, 0),
+            used(0, (1 << 20) + 1, 0),
+            used(0, 0, 2_000_001),
+            Receipt { result_bytes: 2_049, ..used(0, 0, 0) },
+            Receipt { host_calls: 1_001, ..used(0, 0, 0) },
+        ] {
             assert!(stops(&limits, &more), "{more:?}");
         }
         assert!(!stops(&limits, &Receipt { log_bytes: 1 << 30, ..used(0, 0, 0) }), "a log is cut, its run goes on");

@@ -7,6 +7,7 @@
 //! returned, exited                → succeeded | failed
 //! error or trap                   → trapped, or the limit that it names
 //! … trapped or failed after a growth was refused → out-of-memory
+//! … or after a limit refused what it asked of the world outside, and it has not coped since → limit
 //! ```
 
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::host::entry::JobAnswer;
 use super::limiter::{LimitHit, Refused};
+use super::outside::{HttpRefusal, Refusal};
 use super::signal::{self, Signal, Stop};
 use super::value::Returned;
 use crate::component::as_shown;
@@ -53,6 +55,8 @@ pub(super) struct Facts<'a> {
     /// The instance existed, so the guest's own code may have run for some time.
     pub instantiated: bool,
     pub refused: Option<Refused>,
+    /// By a limit, what it asked of the world outside, and the last of its kind.
+    pub refused_outside: Option<Refusal>,
     pub signal: &'a Signal,
     pub limits: &'a Limits,
 }
@@ -108,7 +112,7 @@ impl Ending {
     }
 
     pub fn of(facts: Facts<'_>) -> Self {
-        let Facts { answer, instantiated, refused, signal, limits } = facts;
+        let Facts { answer, instantiated, refused, refused_outside, signal, limits } = facts;
         let stopped = signal.stopped();
         let ending = match (stopped, answer) {
             // Whatever else the guest did: it made more calls than it may.
@@ -126,14 +130,42 @@ impl Ending {
             (None, None) => Self::internal("its future was dropped without a reason"),
             (Some(stop), None) => Self::stopped(stop, signal, limits),
         };
-        let ending = match refused {
-            Some(refused) if matches!(ending.outcome, Outcome::Trapped | Outcome::Failed) => ending.out_of_memory(refused, instantiated, limits),
-            _ => ending,
+        let ending = match (refused, refused_outside) {
+            _ if !matches!(ending.outcome, Outcome::Trapped | Outcome::Failed) => ending,
+            (Some(refused), _) => ending.out_of_memory(refused, instantiated, limits),
+            (None, Some(refused)) => ending.refused_outside(&refused),
+            (None, None) => ending,
         };
-        match answer {
+        let ending = match answer {
             Some(Err(error)) => ending.located(error),
             _ => ending,
+        };
+        ending.allowing(limits)
+    }
+
+    /// Says what the limit was that fired.
+    fn allowing(mut self, limits: &Limits) -> Self {
+        if let Some(error) = &mut self.error {
+            let allowed = match &*error.code {
+                "out-of-fuel" => limits.fuel,
+                "out-of-memory" => limits.memory,
+                "timeout" => u64::try_from(limits.timeout.as_micros()).unwrap_or(u64::MAX),
+                "limit-result" => limits.result,
+                "limit-host-calls" => limits.host_calls,
+                "limit-table-elements" => limits.table_elements,
+                "limit-instances" => limits.instances,
+                "limit-resources" => limits.resources,
+                "limit-host-call-bytes" => limits.host_call_bytes,
+                "limit-random" => limits.random,
+                "limit-kv-bytes" => limits.kv_bytes,
+                "limit-kv-keys" => limits.kv_keys,
+                "limit-http-body" => limits.http_body,
+                "limit-http-requests" => limits.http_requests,
+                _ => 0,
+            };
+            error.allowed = NonZeroU64::new(allowed);
         }
+        self
     }
 
     /// Of a guest that a limit stopped amid its own code: says where that was.
@@ -231,6 +263,25 @@ impl Ending {
             run_error.backtrace = error.downcast_ref().map(backtrace);
         }
         ending
+    }
+
+    /// Keeps what is known of how the guest died, and says it too: what it did about the refusal is its own.
+    fn refused_outside(self, refused: &Refusal) -> Self {
+        let (code, asked) = match refused {
+            Refusal::KvBytes { asked, .. } => ("limit-kv-bytes", Some(*asked)),
+            Refusal::KvKeys { max } => ("limit-kv-keys", max.checked_add(1)),
+            Refusal::Http(HttpRefusal::RequestBody { .. }) => ("limit-http-body", None),
+            Refusal::Http(HttpRefusal::ResponseBody { asked, .. }) => ("limit-http-body", *asked),
+            Refusal::Http(HttpRefusal::Requests { max }) => ("limit-http-requests", max.checked_add(1)),
+            _ => return self,
+        };
+        let error = self.error.map(|error| {
+            // What a typed job says of its failure is no part of a sentence.
+            let failed = if error.code == "returned-failure" { "failed: " } else { "" };
+            let message = as_shown(&format!("{refused}; the guest then {failed}{}", error.message), MESSAGE_MAX);
+            RunError { code: code.to_owned(), message, asked: asked.and_then(NonZeroU64::new), ..error }
+        });
+        Self { outcome: Outcome::Limit, exit_code: self.exit_code, error }
     }
 
     /// Keeps what is known of how the guest died.

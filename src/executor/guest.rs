@@ -21,7 +21,7 @@ use super::host::http::Http;
 use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
-use super::outside::{Outwards, Way};
+use super::outside::{Outwards, Refusal, Way};
 use super::signal::{Signal, Stop};
 use super::{AttemptRequest, directory};
 use crate::job::{AttemptLog, Entry};
@@ -79,7 +79,7 @@ impl Guest {
             seeded: request.deterministic.map(|determinism| Seeded::new(determinism.seed)),
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
-            outwards: Outwards { reach: request.reach.clone(), way },
+            outwards: Outwards::new(request, way),
             http: None,
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],
@@ -141,6 +141,11 @@ impl Guest {
     /// What the guest has printed as its result.
     pub fn take_stdout(&self) -> Vec<u8> {
         self.given.stdout.as_ref().map(|stdout| stdout.sink().take()).unwrap_or_default()
+    }
+
+    /// What a limit refused it outside of its sandbox, and it has not coped with.
+    pub fn refused_outside(&self) -> Option<Refusal> {
+        self.outwards.refusal()
     }
 
     pub fn take_log(&self) -> AttemptLog {

@@ -11,8 +11,8 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::AttemptRequest;
 use crate::component::as_shown;
-use crate::job::{JobKey, Origin, RunId, Target};
+use crate::job::{Grants, JobKey, Limits, Origin, RunId, Target, bytes};
 
 /// What an attempt may reach outside of its sandbox. Nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,14 +32,10 @@ pub struct Reach {
     pub http: Option<Network>,
 }
 
-/// Where requests may go, and within which bounds.
+/// Where requests may go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     pub origins: Vec<Origin>,
-    /// Bytes of a request's body, and of a response's.
-    pub body_max: u64,
-    /// Requests under way at once, and responses that the guest holds.
-    pub at_once: u32,
 }
 
 /// A job's key-value namespace.
@@ -48,8 +44,6 @@ pub struct Space {
     pub job: JobKey,
     /// When the job was added: one of the same id that came later has another.
     pub since: Timestamp,
-    /// Bytes of keys and values together.
-    pub quota: u64,
 }
 
 /// Who asks.
@@ -60,6 +54,7 @@ pub struct Asker {
     /// As the request named it.
     pub job: String,
     pub reach: Reach,
+    pub limits: Limits,
     /// The attempt is ended then, if not before.
     pub deadline: Instant,
     /// The log was told that something was denied to this attempt.
@@ -208,9 +203,13 @@ impl<'de> Deserialize<'de> for Raw {
 pub enum Refusal {
     #[error("the job was not granted this")]
     NotGranted,
-    /// A bound of what was granted.
+    /// Not of a kind that is ever done.
     #[error("{0}")]
     Bound(String),
+    #[error("the namespace would take {asked} bytes, more than limits.kv_bytes = {} allows", bytes::format(*max))]
+    KvBytes { asked: u64, max: u64 },
+    #[error("the namespace has as many keys as limits.kv_keys = {max} allows")]
+    KvKeys { max: u64 },
     /// No fault of the guest's.
     #[error("{0}")]
     Failed(String),
@@ -227,12 +226,16 @@ pub enum HttpRefusal {
     Address { target: String, address: String },
     #[error("{target} is at {address}, which is not on the public internet, and this server connects to no such address (http.private = false)")]
     PrivateAddress { target: String, address: String },
+    /// Of all attempts together, or of the tenant's.
     #[error("too many requests at once")]
     TooMany,
-    #[error("the request's body is above {max} bytes, the most that is sent")]
+    #[error("the attempt has more requests at once than limits.http_requests = {max} allows")]
+    Requests { max: u64 },
+    #[error("the request's body is larger than limits.http_body = {} allows", bytes::format(*max))]
     RequestBody { max: u64 },
-    #[error("the response's body is above {max} bytes, the most that is taken")]
-    ResponseBody { max: u64 },
+    /// `asked`: the length that the response says it has.
+    #[error("the response's body is larger than limits.http_body = {} allows", bytes::format(*max))]
+    ResponseBody { asked: Option<u64>, max: u64 },
     #[error("the request has more or larger headers than are sent")]
     RequestHeaders,
     #[error("the response has more or larger headers than are taken")]
@@ -284,22 +287,44 @@ impl Refusal {
         match self {
             Self::NotGranted => true,
             Self::Http(refusal) => refusal.is_denied(),
-            Self::Bound(_) | Self::Failed(_) => false,
+            _ => false,
+        }
+    }
+
+    /// Whether a limit of the job's refused it, so that a higher one would have let it be.
+    fn is_of_a_limit(&self) -> bool {
+        use HttpRefusal::{RequestBody, Requests, ResponseBody};
+        matches!(self, Self::KvBytes { .. } | Self::KvKeys { .. } | Self::Http(Requests { .. } | RequestBody { .. } | ResponseBody { .. }))
+    }
+}
+
+impl Call {
+    /// Whether an answer to this shows that the guest has coped with that refusal.
+    fn makes_up_for(&self, refused: &Refusal) -> bool {
+        match self {
+            Self::Http(_) => matches!(refused, Refusal::Http(_)),
+            Self::KeyValue(call) => !matches!(refused, Refusal::Http(_)) && !matches!(call, KeyValueCall::Get { .. } | KeyValueCall::List { .. }),
         }
     }
 }
 
 impl Reach {
+    /// What these grants give the job that was added `since` then.
+    pub fn of(grants: &Grants, job: &JobKey, since: Timestamp) -> Self {
+        let network = || Network { origins: grants.http.clone() };
+        Self { kv: grants.kv.then(|| Space { job: job.clone(), since }), http: (!grants.http.is_empty()).then(network) }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.kv.is_none() && self.http.is_none()
     }
 
     /// Whether it may be asked at all. None may that is above `question_max`, which ends a worker: with it what others run there.
-    pub(super) fn check(&self, call: &Call) -> Result<(), Refusal> {
+    pub(super) fn check(&self, call: &Call, limits: &Limits) -> Result<(), Refusal> {
         match call {
             Call::KeyValue(call) => match &self.kv {
-                Some(space) if call.bytes() as u64 > space.quota.saturating_add(TEXT_MAX) => {
-                    Err(Refusal::Bound(format!("a key and its value of {} bytes are above the namespace's quota of {}", call.bytes(), space.quota)))
+                Some(_) if call.bytes() as u64 > limits.kv_bytes.saturating_add(TEXT_MAX) => {
+                    Err(Refusal::KvBytes { asked: call.bytes() as u64, max: limits.kv_bytes })
                 }
                 Some(_) => Ok(()),
                 None => Err(Refusal::NotGranted),
@@ -318,14 +343,14 @@ impl Reach {
     }
 
     /// Questions that an attempt may have under way at once: a guest waits for the answer of each.
-    pub(super) fn at_once(&self) -> usize {
-        usize::from(self.kv.is_some()) + self.http.as_ref().map_or(0, |network| network.at_once as usize)
+    pub(super) fn at_once(&self, limits: &Limits) -> usize {
+        usize::from(self.kv.is_some()) + self.http.as_ref().map_or(0, |_| usize::try_from(limits.http_requests).unwrap_or(usize::MAX))
     }
 
     /// Bytes of the largest question that a guest may ask.
-    pub(super) fn question_max(&self) -> u64 {
-        let value = self.kv.as_ref().map_or(0, |space| space.quota);
-        let body = self.http.as_ref().map_or(0, |network| network.body_max);
+    pub(super) fn question_max(&self, limits: &Limits) -> u64 {
+        let value = self.kv.as_ref().map_or(0, |_| limits.kv_bytes);
+        let body = self.http.as_ref().map_or(0, |_| limits.http_body);
         value.max(body).saturating_add(QUESTION_EXTRA)
     }
 }
@@ -339,8 +364,8 @@ const TARGET_SHOWN_MAX: usize = 300;
 
 impl Asker {
     pub(super) fn new(request: &AttemptRequest, deadline: Instant) -> Self {
-        let AttemptRequest { run, attempt, job, reach, .. } = request;
-        Self { run: *run, attempt: *attempt, job: job.clone(), reach: reach.clone(), deadline, told: Arc::default() }
+        let AttemptRequest { run, attempt, job, reach, limits, .. } = request;
+        Self { run: *run, attempt: *attempt, job: job.clone(), reach: reach.clone(), limits: limits.clone(), deadline, told: Arc::default() }
     }
 }
 
@@ -354,7 +379,7 @@ impl Gate {
     }
 
     pub async fn ask(&self, asker: &Asker, call: Call) -> Result<Answer, Refusal> {
-        let answered = match asker.reach.check(&call) {
+        let answered = match asker.reach.check(&call, &asker.limits) {
             Ok(()) => AssertUnwindSafe(self.0.ask(asker, call)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(run = %asker.run, "what answers a guest's questions panicked");
                 Err(Refusal::Failed("a fault in bellcage itself".to_owned()))
@@ -391,19 +416,49 @@ impl Way for Straight {
 }
 
 /// A guest's side: what it may reach, and how. Without a way there is nothing that it may reach.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Outwards {
     pub reach: Reach,
-    pub way: Option<Arc<dyn Way>>,
+    pub limits: Limits,
+    way: Option<Arc<dyn Way>>,
+    /// The last refusal of a limit that the guest has not coped with since.
+    refused: Arc<Mutex<Option<Refusal>>>,
 }
 
 impl Outwards {
+    pub fn new(request: &AttemptRequest, way: Option<Arc<dyn Way>>) -> Self {
+        Self { reach: request.reach.clone(), limits: request.limits.clone(), way, refused: Arc::default() }
+    }
+
+    /// Whether it may be asked at all.
+    pub fn check(&self, call: &Call) -> Result<(), Refusal> {
+        self.reach.check(call, &self.limits)
+    }
+
     pub async fn ask(&self, call: Call) -> Result<Answer, Refusal> {
-        self.reach.check(&call)?;
-        match &self.way {
-            Some(way) => way.ask(call).await,
-            None => Err(Refusal::NotGranted),
+        let makes_up = self.refusal().is_some_and(|refused| call.makes_up_for(&refused));
+        let answered = match (self.check(&call), &self.way) {
+            (Err(refusal), _) => Err(refusal),
+            (Ok(()), Some(way)) => way.ask(call).await,
+            (Ok(()), None) => Err(Refusal::NotGranted),
+        };
+        match &answered {
+            Ok(_) if makes_up => *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Ok(_) => {}
+            Err(refusal) => self.remember(refusal),
         }
+        answered
+    }
+
+    /// A limit may be what the guest dies of.
+    pub fn remember(&self, refusal: &Refusal) {
+        if refusal.is_of_a_limit() {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.clone());
+        }
+    }
+
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -422,7 +477,8 @@ mod tests {
     }
 
     async fn ask(reach: Reach, call: Call) -> Result<Answer, Refusal> {
-        let asker = Asker { run: RunId(uuid::Uuid::now_v7()), attempt: 1, job: "guest".to_owned(), reach, deadline: Instant::now(), told: Arc::default() };
+        let (run, job, limits) = (RunId(uuid::Uuid::now_v7()), "guest".to_owned(), Limits::default());
+        let asker = Asker { run, attempt: 1, job, reach, limits, deadline: Instant::now(), told: Arc::default() };
         Gate::new(Arc::new(Willing)).ask(&asker, call).await
     }
 
@@ -444,7 +500,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_gate_checks_the_grant_whoever_says_that_it_was_checked() {
-        let network = Network { origins: vec!["https://api.example.com".parse().unwrap()], body_max: 1, at_once: 1 };
+        let network = Network { origins: vec!["https://api.example.com".parse().unwrap()] };
         let reach = Reach { http: Some(network), ..Reach::default() };
         assert_eq!(ask(reach.clone(), request("https://api.example.com")).await, Ok(Answer::Done));
         for other in ["https://example.com", "http://api.example.com", "https://api.example.com:8443", "https://me@api.example.com", "gopher://api.example.com"]

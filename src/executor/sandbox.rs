@@ -148,7 +148,8 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
         Some(Ok(Answer::Job(JobAnswer::Failure { advice, .. }))) => *advice,
         _ => None,
     };
-    let ending = Ending::of(Facts { answer: answered, instantiated: instantiated_at.is_some(), refused: guest.limiter.refused, signal, limits });
+    let (refused, refused_outside) = (guest.limiter.refused, guest.refused_outside());
+    let ending = Ending::of(Facts { answer: answered, instantiated: instantiated_at.is_some(), refused, refused_outside, signal, limits });
     let (result, result_bytes) = match (&call, answer) {
         (Call::Main { .. }, _) => {
             let stdout = guest.take_stdout();

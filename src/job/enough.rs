@@ -13,6 +13,8 @@ use super::{Receipt, Run};
 pub struct Enough {
     /// As in `limits.NAME`.
     pub limit: String,
+    /// What it was, where the run's record says so.
+    pub allowed: Option<u64>,
     /// What the guest asked for when the limit fired: no less would have been enough, though it might have asked for more.
     pub asked: Option<u64>,
     /// The most that one of the job's runs of the same component that succeeded has used, where receipts tell of this limit.
@@ -44,6 +46,10 @@ impl Fired {
             "limit-resources" => untold("resources"),
             "limit-host-call-bytes" => untold("host_call_bytes"),
             "limit-random" => untold("random"),
+            "limit-kv-bytes" => untold("kv_bytes"),
+            "limit-kv-keys" => untold("kv_keys"),
+            "limit-http-body" => untold("http_body"),
+            "limit-http-requests" => untold("http_requests"),
             _ => None,
         }
     }
@@ -66,6 +72,7 @@ impl Enough {
         let same: Vec<_> =
             succeeded.iter().filter_map(|run| run.receipt.as_ref()).filter(|receipt| receipt.is_known() && Some(&receipt.digest) == digest).collect();
         let most_used = used.and_then(|used| same.iter().map(|receipt| used(receipt)).max());
-        Some(Self { limit: limit.to_owned(), asked: error.asked.map(NonZeroU64::get), most_used, succeeded_runs: same.len() as u64 })
+        let (asked, allowed) = (error.asked.map(NonZeroU64::get), error.allowed.map(NonZeroU64::get));
+        Some(Self { limit: limit.to_owned(), allowed, asked, most_used, succeeded_runs: same.len() as u64 })
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{DirectoryGrant, Origin, SecretName, bytes};
+use super::{DirectoryGrant, Origin, SecretName};
 
 /// Every kind of grant that a job can be given; a kind this version cannot enforce is not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,24 +18,15 @@ pub struct Grants {
     /// Secrets, each as the environment variable of its name. At most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretName>,
-    /// A key-value namespace of the job's own: `true`, or with a quota of its own.
-    #[serde(with = "kv", skip_serializing_if = "Option::is_none")]
-    pub kv: Option<KvGrant>,
+    /// A key-value namespace of the job's own, kept until the job is removed.
+    #[serde(deserialize_with = "kv", skip_serializing_if = "std::ops::Not::not")]
+    pub kv: bool,
     /// Where it may send HTTP requests. At most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<Origin>,
     /// Directories. With any, each run has a process of its own. At most 10.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<DirectoryGrant>,
-}
-
-/// A key-value namespace, kept until the job is removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KvGrant {
-    /// Bytes of keys and values together; `None`: the server's default.
-    #[serde(with = "bytes::option", skip_serializing_if = "Option::is_none")]
-    pub quota: Option<u64>,
 }
 
 /// A kind of grant, as far as a component can ask for it: by importing what would use it.
@@ -104,8 +94,6 @@ impl Grants {
 /// A grant that this server does not give.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    #[error("grants.kv.quota = {asked} is above this server's cap of {cap}")]
-    Quota { asked: String, cap: String },
     #[error("grants.http = {origin:?} is not on the public internet, and this server lets no job reach such addresses")]
     PrivateAddress { origin: String },
 }
@@ -114,63 +102,37 @@ impl GrantError {
     /// Stable, for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Quota { .. } => "bad-limit",
             Self::PrivateAddress { .. } => "private-address",
         }
     }
 
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Quota { .. } => "see the caps with: bellcage config show",
             Self::PrivateAddress { .. } => "its operator allows them with http.private = true",
         }
     }
 }
 
-impl KvGrant {
-    /// The quota it means.
-    pub fn quota(self, default: u64, cap: u64) -> Result<u64, GrantError> {
-        match self.quota {
-            Some(asked) if asked > cap => Err(GrantError::Quota { asked: bytes::format(asked), cap: bytes::format(cap) }),
-            Some(asked) => Ok(asked),
-            None => Ok(default.min(cap)),
+/// `true` or `false`. How much a namespace holds is a limit, which is said of whoever looks for it here.
+fn kv<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    struct Typed;
+
+    impl<'de> Visitor<'de> for Typed {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true or false")
+        }
+
+        fn visit_bool<E>(self, granted: bool) -> Result<bool, E> {
+            Ok(granted)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<bool, A::Error> {
+            Err(Error::custom("grants.kv is true or false; what a namespace holds is bounded by limits.kv_bytes and limits.kv_keys"))
         }
     }
-}
-
-/// `true`, `false`, or a table.
-mod kv {
-    use super::*;
-
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-    pub fn serialize<S: Serializer>(grant: &Option<KvGrant>, s: S) -> Result<S::Ok, S::Error> {
-        match grant {
-            Some(KvGrant { quota: None }) => s.serialize_bool(true),
-            Some(grant) => grant.serialize(s),
-            None => s.serialize_bool(false),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<KvGrant>, D::Error> {
-        struct Typed;
-
-        impl<'de> Visitor<'de> for Typed {
-            type Value = Option<KvGrant>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, false or a quota such as { quota = \"1MiB\" }")
-            }
-
-            fn visit_bool<E>(self, granted: bool) -> Result<Self::Value, E> {
-                Ok(granted.then(KvGrant::default))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                KvGrant::deserialize(MapAccessDeserializer::new(map)).map(Some)
-            }
-        }
-        d.deserialize_any(Typed)
-    }
+    d.deserialize_any(Typed)
 }
 
 #[cfg(test)]
@@ -178,20 +140,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_is_granted_with_a_word_or_a_quota() {
+    fn a_namespace_is_granted_with_a_word_and_its_size_is_a_limit() {
         let grants = |text: &str| serde_json::from_str::<Grants>(text).map(|grants| (grants.kv, serde_json::to_string(&grants).unwrap()));
-        assert_eq!(grants(r#"{"kv":true}"#).unwrap(), (Some(KvGrant { quota: None }), r#"{"kv":true}"#.to_owned()));
-        let quota = r#"{"kv":{"quota":"64KiB"}}"#;
-        assert_eq!(grants(quota).unwrap(), (Some(KvGrant { quota: Some(64 << 10) }), quota.to_owned()));
-        assert_eq!(grants(r#"{"kv":false}"#).unwrap(), (None, "{}".to_owned()));
-        assert!(grants(r#"{"kv":"yes"}"#).unwrap_err().to_string().contains("true, false or a quota"));
-        assert!(grants(r#"{"kv":{"size":1}}"#).unwrap_err().to_string().contains("size"));
-    }
-
-    #[test]
-    fn a_quota_above_the_cap_is_refused_and_a_default_above_it_is_lowered() {
-        let quota = |asked| KvGrant { quota: asked }.quota(20, 10);
-        assert_eq!((quota(None), quota(Some(9))), (Ok(10), Ok(9)));
-        assert_eq!(quota(Some(11)).unwrap_err().to_string(), "grants.kv.quota = 11B is above this server's cap of 10B");
+        assert_eq!(grants(r#"{"kv":true}"#).unwrap(), (true, r#"{"kv":true}"#.to_owned()));
+        assert_eq!(grants(r#"{"kv":false}"#).unwrap(), (false, "{}".to_owned()));
+        assert!(grants(r#"{"kv":"yes"}"#).unwrap_err().to_string().contains("true or false"));
+        assert!(grants(r#"{"kv":{"quota":"64KiB"}}"#).unwrap_err().to_string().contains("bounded by limits.kv_bytes and limits.kv_keys"));
     }
 }

@@ -44,6 +44,16 @@ pub struct Limits {
     /// Bytes that a typed job may keep from one attempt of a run to the next.
     #[serde(with = "bytes")]
     pub checkpoint: u64,
+    /// Bytes of all keys and values together that a key-value namespace holds after an attempt wrote to it.
+    #[serde(with = "bytes")]
+    pub kv_bytes: u64,
+    /// Keys of a key-value namespace, likewise.
+    pub kv_keys: u64,
+    /// Bytes of the body of an HTTP request, and of a response. Both are whole in the server's memory.
+    #[serde(with = "bytes")]
+    pub http_body: u64,
+    /// HTTP requests at once, and responses that the guest has not let go of.
+    pub http_requests: u64,
 }
 
 /// The limits a job asks for, or the caps of a tenant; what is absent follows the server's.
@@ -74,6 +84,14 @@ pub struct LimitsSpec {
     pub random: Option<u64>,
     #[serde(with = "bytes::option", skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<u64>,
+    #[serde(with = "bytes::option", skip_serializing_if = "Option::is_none")]
+    pub kv_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_keys: Option<u64>,
+    #[serde(with = "bytes::option", skip_serializing_if = "Option::is_none")]
+    pub http_body: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_requests: Option<u64>,
 }
 
 /// The most that a job may ask for: of each limit the lower of what its server and its tenant have.
@@ -169,6 +187,10 @@ impl LimitsSpec {
             host_call_bytes: pick!(host_call_bytes, bytes::format),
             random: pick!(random, bytes::format),
             checkpoint: pick!(checkpoint, bytes::format),
+            kv_bytes: pick!(kv_bytes, bytes::format),
+            kv_keys: pick!(kv_keys, number),
+            http_body: pick!(http_body, bytes::format),
+            http_requests: pick!(http_requests, number),
         })
     }
 }
@@ -189,6 +211,10 @@ impl Default for Limits {
             host_call_bytes: 1 << 20,
             random: 64 << 10,
             checkpoint: 1 << 20,
+            kv_bytes: 1 << 20,
+            kv_keys: 10_000,
+            http_body: 8 << 20,
+            http_requests: 4,
         }
     }
 }

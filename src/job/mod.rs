@@ -27,7 +27,7 @@ pub use address::is_public;
 pub use after::{After, UpstreamEnd};
 pub use directory::{DirectoryError, DirectoryGrant};
 pub use enough::Enough;
-pub use grants::{GrantError, GrantKind, Grants, KvGrant};
+pub use grants::{GrantError, GrantKind, Grants};
 pub use id::{CalendarName, ComponentName, Digest, DirectoryName, IdError, JobId, JobKey, RunId, RunKey, TenantId};
 pub use limits::{CapOwner, LimitCaps, LimitError, LimitName, Limits, LimitsSpec};
 pub use origin::{Host, Origin, OriginError, OriginHost, Scheme, Target};

@@ -101,6 +101,9 @@ pub struct RunError {
     /// Of the limit that fired, what the guest asked for, in the limit's unit, where that is known: no less would have been enough.
     #[serde(default)]
     pub asked: Option<NonZeroU64>,
+    /// What that limit was: fuel in its own units, times in microseconds, sizes in bytes.
+    #[serde(default)]
+    pub allowed: Option<NonZeroU64>,
 }
 
 #[cfg(test)]

@@ -103,10 +103,10 @@ impl Requests {
         if left.is_zero() {
             return Err(HttpRefusal::ConnectTimeout.into());
         }
-        let Network { origins, body_max, .. } = network;
+        let Network { origins } = network;
         let addresses = Addresses { lookup: self.lookup.clone(), private: self.private, origins, target: target.clone() };
         let agent = agent(&request, left, addresses, self.authorities.clone());
-        let exchange = Exchange { agent: agent.clone(), target, request, body_max };
+        let exchange = Exchange { agent: agent.clone(), target, request, body_max: asker.limits.http_body };
         let _broken_off = BreakOff(agent);
         let (reply, answer) = oneshot::channel();
         let permits = (place, turn);
@@ -203,7 +203,10 @@ impl Exchange {
         let response = if has_body { self.agent.run(self.build(&**body)?) } else { self.agent.run(self.build(())?) };
         let (parts, mut body) = response.map_err(|e| refusal(&e))?.into_parts();
         let headers = received(&parts.headers)?;
-        let body = read(body.as_reader(), self.body_max)?;
+        let body = read(body.as_reader(), self.body_max).map_err(|refusal| match refusal {
+            HttpRefusal::ResponseBody { max, .. } => HttpRefusal::ResponseBody { asked: body.content_length().filter(|length| *length > max), max },
+            refusal => refusal,
+        })?;
         Ok(HttpResponse { status: parts.status.as_u16(), headers, body: Raw(body) })
     }
 
@@ -256,7 +259,7 @@ fn read(mut from: impl Read, max: u64) -> Result<Vec<u8>, HttpRefusal> {
             Err(_) => return Err(HttpRefusal::Incomplete),
         }
         if body.len() as u64 > max {
-            return Err(HttpRefusal::ResponseBody { max });
+            return Err(HttpRefusal::ResponseBody { asked: None, max });
         }
     }
 }

@@ -10,12 +10,12 @@ impl World {
     pub(super) async fn key_value(&self, asker: &Asker, call: KeyValueCall) -> Result<Answer, Refusal> {
         // The gate lets nobody by who has none.
         let space = asker.reach.kv.as_ref().ok_or(Refusal::NotGranted)?;
-        let bounds = KvBounds { bytes: space.quota, keys: self.config.kv_keys };
+        let bounds = KvBounds { bytes: asker.limits.kv_bytes, keys: asker.limits.kv_keys };
         match &self.keys {
             Keys::Kept(store) => of_store(&**store, space, bounds, call).await.map_err(refusal),
             Keys::Passing(namespace) => {
                 let namespace = &mut namespace.lock().unwrap_or_else(PoisonError::into_inner);
-                of_namespace(namespace, bounds, call).map_err(|refused| Refusal::Bound(refused.to_string()))
+                of_namespace(namespace, bounds, call).map_err(Refusal::from)
             }
         }
     }
@@ -58,10 +58,20 @@ fn keys(found: KvKeys) -> Answer {
     Answer::Keys { keys: found.keys, next: found.next }
 }
 
+impl From<KvRefused> for Refusal {
+    fn from(refused: KvRefused) -> Self {
+        match refused {
+            KvRefused::Quota { needed, quota } => Self::KvBytes { asked: needed, max: quota },
+            KvRefused::Keys { max } => Self::KvKeys { max },
+            KvRefused::Key { .. } | KvRefused::NotANumber { .. } => Self::Bound(refused.to_string()),
+        }
+    }
+}
+
 /// What a database says of itself is for the log, not for guests.
 fn refusal(error: StoreError) -> Refusal {
     match error {
-        StoreError::KeyValue(refused) => Refusal::Bound(refused.to_string()),
+        StoreError::KeyValue(refused) => refused.into(),
         StoreError::NotFound { .. } => Refusal::Failed("the job was removed".to_owned()),
         error => {
             tracing::error!(%error, "a guest's key-value call failed");

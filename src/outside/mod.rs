@@ -18,11 +18,9 @@ use crate::store::{Namespace, Store};
 use http::Requests;
 pub use http::{BadAuthorities, Lookup, SystemLookup};
 
-/// Bounds that hold for every job.
+/// Bounds of all jobs together.
 #[derive(Clone, Debug)]
 pub struct WorldConfig {
-    /// Keys of one namespace.
-    pub kv_keys: u64,
     /// HTTP requests under way at once; further ones wait.
     pub http_at_once: usize,
     /// Whether a grant may name addresses that are not on the public internet.
@@ -31,13 +29,12 @@ pub struct WorldConfig {
 
 impl Default for WorldConfig {
     fn default() -> Self {
-        Self { kv_keys: 10_000, http_at_once: 64, http_private: true }
+        Self { http_at_once: 64, http_private: true }
     }
 }
 
 /// The world outside.
 pub struct World {
-    config: WorldConfig,
     keys: Keys,
     requests: Requests,
 }
@@ -52,12 +49,12 @@ enum Keys {
 impl World {
     /// Namespaces are kept in `store`, where jobs are.
     pub fn of_store(store: Arc<dyn Store>, config: WorldConfig) -> Self {
-        Self::new(config, Keys::Kept(store), Arc::new(SystemLookup))
+        Self::new(&config, Keys::Kept(store), Arc::new(SystemLookup))
     }
 
     /// For attempts without a job: one namespace, empty at first, kept nowhere.
     pub fn passing(config: WorldConfig) -> Self {
-        Self::new(config, Keys::Passing(Mutex::default()), Arc::new(SystemLookup))
+        Self::new(&config, Keys::Passing(Mutex::default()), Arc::new(SystemLookup))
     }
 
     /// The same, with names looked up in another way.
@@ -72,9 +69,9 @@ impl World {
         Ok(self)
     }
 
-    fn new(config: WorldConfig, keys: Keys, lookup: Arc<dyn Lookup>) -> Self {
+    fn new(config: &WorldConfig, keys: Keys, lookup: Arc<dyn Lookup>) -> Self {
         let requests = Requests::new(lookup, config.http_at_once, config.http_private);
-        Self { config, keys, requests }
+        Self { keys, requests }
     }
 }
 

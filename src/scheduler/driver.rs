@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::executor::{AttemptReport, AttemptRequest};
+use crate::executor::{AttemptReport, AttemptRequest, Reach};
 use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, Stdout};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
@@ -236,7 +236,6 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
     let ClaimedRun { run, job, checkpoint, .. } = claimed;
     let spec = &job.spec;
     let refuse = |error: super::SchedulerError| RunError { code: error.code().to_owned(), message: error.to_string(), ..RunError::default() };
-    let reach = inner.options.reach(&job.key, job.created_at, &spec.grants).map_err(|e| refuse(e.into()))?;
     let limits = spec.limits.resolve(&inner.options.limits, inner.options.caps_of(&job.key.tenant)).map_err(|e| refuse(e.into()))?;
     let component = inner.artefact(&run.job.tenant, &run.component).await.map_err(refuse)?;
     let secrets = inner.open_secrets(&run.job.tenant, &spec.grants.secrets).await.map_err(refuse)?;
@@ -254,7 +253,7 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
         directories,
         stdin: spec.stdin.as_ref().map(|stdin| stdin.0.clone()).unwrap_or_default(),
         limits,
-        reach,
+        reach: Reach::of(&spec.grants, &job.key, job.created_at),
         isolation: spec.isolation,
         scheduled_at: run.scheduled_at,
         // Commands are not told.

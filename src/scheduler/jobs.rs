@@ -279,7 +279,6 @@ impl Inner {
     async fn check_job(&self, key: &JobKey, spec: &JobSpec, now: Timestamp) -> Result<(Trigger, Vec<String>), SchedulerError> {
         spec.validate()?;
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
-        self.options.reach(key, now, &spec.grants)?;
         spec.grants.check_private(self.options.http_private)?;
         spec.limits.resolve(&self.options.limits, self.options.caps_of(&key.tenant))?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;

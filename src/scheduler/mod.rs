@@ -13,7 +13,6 @@ mod error;
 mod events;
 mod follow;
 mod jobs;
-mod reach;
 mod runs;
 mod seal;
 mod secrets;
@@ -70,14 +69,6 @@ pub struct Options {
     pub limits: Limits,
     /// The most that a job may ask for.
     pub limit_caps: Limits,
-    /// Bytes of a key-value namespace whose grant does not say.
-    pub kv_quota: u64,
-    /// The most that a grant may say.
-    pub kv_quota_cap: u64,
-    /// Bytes of the body of a guest's HTTP request, and of its response.
-    pub http_body: u64,
-    /// HTTP requests of one attempt at once.
-    pub http_per_attempt: u32,
     /// Whether a grant may name addresses that are not on the public internet.
     pub http_private: bool,
     /// The most that a job of a tenant may ask for, where that is less.
@@ -120,11 +111,11 @@ impl Default for Options {
                 host_call_bytes: 16 << 20,
                 random: 1 << 20,
                 checkpoint: 16 << 20,
+                kv_bytes: 64 << 20,
+                kv_keys: 100_000,
+                http_body: 16 << 20,
+                http_requests: 16,
             },
-            kv_quota: 1 << 20,
-            kv_quota_cap: 64 << 20,
-            http_body: 8 << 20,
-            http_per_attempt: 4,
             http_private: true,
             tenant_caps: BTreeMap::new(),
             lease: SignedDuration::from_secs(15),

@@ -50,6 +50,26 @@ pub const CODES: &[Code] = &[
         "raise limits.host_call_bytes, or write in smaller pieces",
     ),
     code("limit-random", "the guest asked for more random bytes in one call than limits.random", "raise limits.random, or ask for less at a time"),
+    code(
+        "limit-kv-bytes",
+        "the guest would have kept more bytes in its key-value namespace than limits.kv_bytes, and failed when it was told so",
+        "let it delete keys, or raise limits.kv_bytes",
+    ),
+    code(
+        "limit-kv-keys",
+        "the guest would have kept more keys in its key-value namespace than limits.kv_keys, and failed when it was told so",
+        "let it delete keys, or raise limits.kv_keys",
+    ),
+    code(
+        "limit-http-body",
+        "the body of an HTTP request of the guest, or of the response to one, was larger than limits.http_body, and the guest failed when it was told so",
+        "let it send or ask for less at a time (such as a range), or raise limits.http_body",
+    ),
+    code(
+        "limit-http-requests",
+        "the guest had more HTTP requests going, or responses that it had not let go of, than limits.http_requests, and failed when it was told so",
+        "let it wait for one before the next, or raise limits.http_requests",
+    ),
     code("limit-instances", "the component has more core instances than limits.instances", "raise limits.instances, or compose it of fewer parts"),
     code("limit-table-elements", "the component's tables have more elements than limits.table_elements", "raise limits.table_elements"),
     code("returned-err", "the exported function returned its error case", "read the value with bellcage runs show RUN; the error is the guest's own"),
@@ -253,14 +273,14 @@ pub const CODES: &[Code] = &[
     code(
         "key-value-refused",
         "a key is empty or too long, its namespace is full or has as many keys as it may, or a number was added to what is none",
-        "delete keys, or raise the quota of the job: grants.kv.quota",
+        "delete keys, or raise limits.kv_bytes or limits.kv_keys of the job",
     ),
     code(
         "private-address",
         "a job is to be granted requests to this machine or a private network, which this server lets no job reach",
         "name another origin, or let the server's operator set http.private = true",
     ),
-    code("bad-limit", "a limit or a quota is zero, or above this server's cap", "see the caps with bellcage config show"),
+    code("bad-limit", "a limit is zero, or above a cap of the server or of the tenant", "see the caps with bellcage config show"),
     code("bad-jobs-file", "the file of jobs is not TOML, or a job in it has an unknown or wrong field", "change the line that the message names"),
     code("not-found", "there is no job, run, component, calendar or secret of this name", "see what there is, with bellcage job list for example"),
     code("job-exists", "a job with this id exists", "replace it with --on-conflict replace, or keep it with --on-conflict keep"),

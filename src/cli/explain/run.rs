@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use crate::job::{Cause, Outcome, Receipt, RunError};
+use crate::job::{Cause, Outcome, Receipt, RunError, bytes};
 use crate::wire::{Attempt, Enough, RunDetail};
 
 use super::super::error::{Exit, Result};
@@ -91,10 +91,11 @@ fn attempt_story(attempt: &Attempt, several: bool) -> Vec<String> {
 
 /// How much of the limit would have been enough, as far as that is known.
 fn how_much(enough: &Enough) -> String {
-    let Enough { limit, asked, most_used, succeeded_runs } = enough;
+    let Enough { limit, allowed, asked, most_used, succeeded_runs } = enough;
+    let is_size = matches!(limit.as_str(), "memory" | "result" | "host_call_bytes" | "random" | "kv_bytes" | "http_body");
     let of = |n: u64| match limit.as_str() {
         "timeout" => micros(n),
-        "memory" | "result" | "host_call_bytes" | "random" => format!("{} ({} B)", size(n), grouped(n)),
+        _ if is_size => format!("{} ({} B)", size(n), grouped(n)),
         _ => grouped(n),
     };
     let asked = asked.map(|asked| format!("It asked for {}: limits.{limit} has to be that, at least.", of(asked)));
@@ -105,6 +106,11 @@ fn how_much(enough: &Enough) -> String {
     match (asked, used) {
         (Some(asked), Some(used)) => format!("{asked} {used}"),
         (Some(one), None) | (None, Some(one)) => one,
+        // These are only ever found to be too small: whoever counts stops there.
+        (None, None) if is_size => {
+            let double = allowed.map(|n| format!(" It was {}: try the double, limits.{limit} = \"{}\".", size(n), bytes::format(n.saturating_mul(2))));
+            format!("How much of limits.{limit} would have been enough cannot be known, only that it was more.{}", double.unwrap_or_default())
+        }
         (None, None) => format!("How much of limits.{limit} would have been enough is not known: no run tells."),
     }
 }

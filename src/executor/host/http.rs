@@ -37,8 +37,7 @@ impl Http {
     pub fn new(outwards: &Outwards, log: &Output<EndsSink>) -> Self {
         let mut ctx = WasiHttpCtx::new();
         ctx.set_field_size_limit(HEADERS_MAX);
-        // Without the grant a request is refused without being made, but may be asked for.
-        let at_once = outwards.reach.http.as_ref().map_or(1, |network| network.at_once as usize);
+        let at_once = usize::try_from(outwards.limits.http_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self { ctx, hooks: Hooks { outwards: outwards.clone(), permits: Arc::new(Semaphore::new(at_once)), log: log.clone() } }
     }
 }
@@ -65,13 +64,20 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Exchange> + Send> {
         let Self { outwards, permits, log } = self;
-        let (outwards, permit, log) = (outwards.clone(), permits.clone().try_acquire_owned(), log.clone());
+        let (outwards, log) = (outwards.clone(), log.clone());
+        // Now, and not when the request is first looked after: the guest may be gone by then.
+        let permit = permits.clone().try_acquire_owned().map_err(|_| {
+            let refusal = HttpRefusal::Requests { max: outwards.limits.http_requests };
+            outwards.remember(&refusal.clone().into());
+            refusal
+        });
         Box::new(async move {
-            let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
+            let permit = permit.map_err(|refusal| told(refusal.into()))?;
             let response = match send(&outwards, request, options.unwrap_or_default()).await {
                 Ok(response) => response,
                 Err(Refused::Ours(refusal)) => {
                     note(&log, &refusal);
+                    outwards.remember(&refusal);
                     return Err(told(refusal));
                 }
                 Err(Refused::Body(error)) => return Err(error),
@@ -110,8 +116,8 @@ async fn send(outwards: &Outwards, request: Request<WasiBody>, options: RequestO
         between_bytes: between_bytes_timeout,
     });
     // Nobody waits for the body of a request that would be refused.
-    outwards.reach.check(&Call::Http(call.clone())).map_err(Refused::Ours)?;
-    let max = outwards.reach.http.as_ref().map_or(0, |network| network.body_max);
+    outwards.check(&Call::Http(call.clone())).map_err(Refused::Ours)?;
+    let max = outwards.limits.http_body;
     let whole = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX)).collect().await.map_err(|error| match error.downcast::<Error>() {
         Ok(error) => Refused::Body(*error),
         Err(error) if error.is::<LengthLimitError>() => Refused::Ours(HttpRefusal::RequestBody { max }.into()),
@@ -141,7 +147,7 @@ fn note(log: &Output<EndsSink>, refusal: &Refusal) {
     let denied = match refusal {
         Refusal::NotGranted => true,
         Refusal::Http(refusal) => refusal.is_denied(),
-        Refusal::Bound(_) | Refusal::Failed(_) => false,
+        _ => false,
     };
     if denied {
         // A log that takes no more is no fault of the request's.
@@ -153,14 +159,14 @@ fn told(refusal: Refusal) -> Error {
     let refusal = match refusal {
         Refusal::Http(refusal) => refusal,
         Refusal::NotGranted => return Error::HttpRequestDenied,
-        Refusal::Bound(why) | Refusal::Failed(why) => return Error::InternalError(Some(why)),
+        refusal => return Error::InternalError(Some(refusal.to_string())),
     };
     match refusal {
         HttpRefusal::NotGranted { .. } => Error::HttpRequestDenied,
         HttpRefusal::Address { .. } | HttpRefusal::PrivateAddress { .. } => Error::DestinationIpProhibited,
-        HttpRefusal::TooMany => Error::ConnectionLimitReached,
+        HttpRefusal::TooMany | HttpRefusal::Requests { .. } => Error::ConnectionLimitReached,
         HttpRefusal::RequestBody { max } => Error::HttpRequestBodySize(Some(max)),
-        HttpRefusal::ResponseBody { max } => Error::HttpResponseBodySize(Some(max)),
+        HttpRefusal::ResponseBody { max, .. } => Error::HttpResponseBodySize(Some(max)),
         HttpRefusal::RequestHeaders => Error::HttpRequestHeaderSectionSize(None),
         HttpRefusal::ResponseHeaders => Error::HttpResponseHeaderSectionSize(None),
         HttpRefusal::Method { .. } => Error::HttpRequestMethodInvalid,

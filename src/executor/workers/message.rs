@@ -165,6 +165,10 @@ struct Bounds {
     host_call_bytes: u64,
     random: u64,
     checkpoint: u64,
+    kv_bytes: u64,
+    kv_keys: u64,
+    http_body: u64,
+    http_requests: u64,
 }
 
 /// A report as it travels.
@@ -270,15 +274,49 @@ impl<'a> Order<'a> {
 
 impl Bounds {
     fn of(limits: &Limits) -> Self {
-        let Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = *limits;
-        let timeout = (timeout.as_secs(), timeout.subsec_nanos());
-        Self { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint }
+        let Limits { timeout, fuel, memory, result, logs, table_elements, instances, host_calls, resources, .. } = *limits;
+        let Limits { host_call_bytes, random, checkpoint, kv_bytes, kv_keys, http_body, http_requests, .. } = *limits;
+        Self {
+            fuel,
+            memory,
+            timeout: (timeout.as_secs(), timeout.subsec_nanos()),
+            result,
+            logs,
+            table_elements,
+            instances,
+            host_calls,
+            resources,
+            host_call_bytes,
+            random,
+            checkpoint,
+            kv_bytes,
+            kv_keys,
+            http_body,
+            http_requests,
+        }
     }
 
     fn into_limits(self) -> Limits {
-        let Self { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint } = self;
-        let timeout = SignedDuration::new(timeout.0, timeout.1);
-        Limits { fuel, memory, timeout, result, logs, table_elements, instances, host_calls, resources, host_call_bytes, random, checkpoint }
+        let Self { timeout, fuel, memory, result, logs, table_elements, instances, host_calls, resources, .. } = self;
+        let Self { host_call_bytes, random, checkpoint, kv_bytes, kv_keys, http_body, http_requests, .. } = self;
+        Limits {
+            fuel,
+            memory,
+            timeout: SignedDuration::new(timeout.0, timeout.1),
+            result,
+            logs,
+            table_elements,
+            instances,
+            host_calls,
+            resources,
+            host_call_bytes,
+            random,
+            checkpoint,
+            kv_bytes,
+            kv_keys,
+            http_body,
+            http_requests,
+        }
     }
 }
 
@@ -390,8 +428,8 @@ mod tests {
             stdin: vec![0, 255, 10],
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
             reach: Reach {
-                kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, since: Timestamp::UNIX_EPOCH, quota: 1 << 20 }),
-                http: Some(Network { origins: vec!["https://*.example.com".parse().unwrap()], body_max: 5, at_once: 2 }),
+                kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, since: Timestamp::UNIX_EPOCH }),
+                http: Some(Network { origins: vec!["https://*.example.com".parse().unwrap()] }),
             },
             isolation: Isolation::default(),
             scheduled_at: "2026-03-29T01:00:00.123456789Z".parse().unwrap(),

@@ -362,7 +362,7 @@ impl Process {
         let Job { number, request, signal, reply, unfinished } = job;
         let limits = &request.limits;
         let guest_bytes = limits.result.saturating_add(limits.logs).saturating_add(limits.checkpoint).saturating_add(REPORT_MAX);
-        let frame_max = guest_bytes.max(request.reach.question_max());
+        let frame_max = guest_bytes.max(request.reach.question_max(&request.limits));
         self.link.frame_max = self.link.frame_max.max(usize::try_from(frame_max).unwrap_or(usize::MAX));
         self.link.put(&ToWorker::Run(Box::new(Order::new(number, component, &request)))).map_err(broken)?;
         let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
@@ -440,7 +440,7 @@ impl Process {
     fn ask(&mut self, attempt: Number, number: u64, call: Call) -> Result<(), Gone> {
         let gate = self.gate.clone();
         let InFlight { asker, questions, .. } = self.attempts.get_mut(&attempt).ok_or_else(|| unknown(attempt))?;
-        if questions.len() >= asker.reach.at_once() || questions.contains_key(&number) {
+        if questions.len() >= asker.reach.at_once(&asker.limits) || questions.contains_key(&number) {
             return Err(Gone::Because(format!("it asked more for attempt {attempt} than any guest may at once")));
         }
         let asker = asker.clone();

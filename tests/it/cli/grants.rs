@@ -21,13 +21,13 @@ fn a_namespace_of_run_passes_with_it() {
     let place = place();
     let ran = place.bellcage(&["run", "--grant", "kv", "keyvalue.wasm", "add:n:1", "get:n"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "1\n1\n"), "{ran:?}");
-    let ran = place.bellcage(&["run", "--grant", "kv=100B", "keyvalue.wasm", "get:n", "fill:1:100"]);
-    assert_eq!(ran.stdout, "nothing\nrefused: the namespace would take 105 bytes, above its quota of 100\n", "{ran:?}");
+    let ran = place.bellcage(&["run", "--grant", "kv", "--kv-bytes", "100B", "keyvalue.wasm", "get:n", "fill:1:100"]);
+    assert_eq!(ran.stdout, "nothing\nrefused: the namespace would take 105 bytes, more than limits.kv_bytes = 100B allows\n", "{ran:?}");
     let ran = place.bellcage(&["run", "keyvalue.wasm", "get:n"]);
     assert_eq!(ran.stdout, "access denied\n", "{ran:?}");
-    place.bellcage(&["run", "--grant", "kv=65MiB", "keyvalue.wasm"]).refused(
+    place.bellcage(&["run", "--grant", "kv", "--kv-bytes", "65MiB", "keyvalue.wasm"]).refused(
         2,
-        "grants.kv.quota = 65MiB is above this server's cap of 64MiB",
+        "limits.kv_bytes = 65MiB is above this server's cap, which is 64MiB",
         "see the caps with: bellcage config show",
     );
 }
@@ -52,8 +52,8 @@ fn a_request_of_run_goes_where_it_was_granted_and_through_no_proxy() {
 #[test]
 fn a_grant_that_is_none_is_refused_with_what_there_is() {
     let place = place();
-    place.bellcage(&["run", "--grant", "files", "fetch.wasm"]).refused(2, "--grant \"files\" is no grant", "use kv, kv=SIZE, or http=ORIGIN");
-    place.bellcage(&["run", "--grant", "ftp=x", "none.wasm"]).refused(2, "--grant \"ftp=x\" is no grant", "use kv, kv=SIZE, or http=ORIGIN");
+    place.bellcage(&["run", "--grant", "files", "fetch.wasm"]).refused(2, "--grant \"files\" is no grant", "use kv, or http=ORIGIN");
+    place.bellcage(&["run", "--grant", "ftp=x", "none.wasm"]).refused(2, "--grant \"ftp=x\" is no grant", "use kv, or http=ORIGIN");
     place.bellcage(&["run", "--grant", "http=api.example.com", "fetch.wasm"]).refused(
         2,
         "--grant http: \"api.example.com\" is no origin: it begins with http:// or https://",

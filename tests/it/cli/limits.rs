@@ -102,7 +102,7 @@ fn what_is_suggested_is_within_the_tenants_caps() {
 }
 
 #[test]
-fn of_fuel_and_time_what_other_runs_needed_is_told() {
+fn of_fuel_what_other_runs_needed_is_told() {
     let place = Place::default();
     let _server = place.serve(&[]);
     let probe = place.write("probe.wasm", crate::support::cage::built_guest("probe"));
@@ -114,13 +114,13 @@ fn of_fuel_and_time_what_other_runs_needed_is_told() {
 
     assert_eq!(run("100000000").code, 21);
     let (first, limit) = (newest(), serde_json::json!("fuel"));
-    assert_eq!(explained(&first["id"]), serde_json::json!({ "limit": limit, "asked": null, "most_used": null, "succeeded_runs": 0 }));
+    assert_eq!(explained(&first["id"]), serde_json::json!({ "limit": limit, "allowed": 5_000_000, "asked": null, "most_used": null, "succeeded_runs": 0 }));
     let story = |id: &serde_json::Value| place.bellcage(&["explain", "run", id.as_str().unwrap()]).ok();
     assert!(story(&first["id"]).contains("How much of limits.fuel would have been enough is not known: no run tells."));
 
     run("1000").ok();
     let needed = newest()["receipt"]["fuel_used"].clone();
-    assert_eq!(explained(&first["id"]), serde_json::json!({ "limit": limit, "asked": null, "most_used": needed, "succeeded_runs": 1 }));
+    assert_eq!(explained(&first["id"]), serde_json::json!({ "limit": limit, "allowed": 5_000_000, "asked": null, "most_used": needed, "succeeded_runs": 1 }));
     assert!(story(&first["id"]).contains("The one run of this job that succeeded with this component used "));
     assert_eq!(explained(&newest()["id"]), serde_json::Value::Null, "no limit ended it");
 }
@@ -144,4 +144,74 @@ fn what_was_asked_for_and_what_was_dropped_is_told() {
     let receipt = &facts["attempts"][0]["receipt"];
     assert!(receipt["log_bytes_dropped"].as_u64() > Some(0), "{receipt}");
     assert!(text.contains(&format!("limits.logs = {} would have kept all.", receipt["log_bytes"])), "{text}");
+}
+
+#[test]
+fn of_time_and_host_calls_what_other_runs_needed_is_told() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let probe = place.write("probe.wasm", crate::support::cage::built_guest("probe"));
+    place.bellcage(&["component", "push", &probe.to_string_lossy()]).ok();
+    let cases = [
+        ("sleeper", ["--timeout", "2s"], ["sleep", "1"], ["sleep", "600000"], 23, "timeout"),
+        ("caller", ["--host-calls", "500"], ["args", ""], ["stdout", "3000000"], 25, "host_calls"),
+    ];
+    for (job, limit, enough, too_much, code, name) in cases {
+        place.bellcage(&[&["job", "add", job, "--component", "probe", "--manual", "--result", "8MiB"], &limit[..]].concat()).ok();
+        let run = |args: [&str; 2]| place.bellcage(&["trigger", job, "--wait", "--arg", args[0], "--arg", args[1]]);
+        let newest = || place.json(&["runs", "list", "--job", job])["runs"][0].clone();
+        run(enough).ok();
+        let receipt = newest()["receipt"].clone();
+        let used = if name == "timeout" { &receipt["wall_us"] } else { &receipt["host_calls"] };
+        let stopped = run(too_much);
+        assert_eq!(stopped.code, code, "{stopped:?}");
+        let id = newest()["id"].as_str().unwrap().to_owned();
+        let told = place.json(&["explain", "run", &id])["enough"].clone();
+        assert_eq!((told["limit"].as_str(), &told["most_used"], told["succeeded_runs"].as_u64()), (Some(name), used, Some(1)), "{told}");
+        assert_eq!(told["allowed"].as_u64(), Some(if name == "timeout" { 2_000_000 } else { 500 }));
+        let story = place.bellcage(&["explain", "run", &id]).ok();
+        assert!(story.contains("The one run of this job that succeeded with this component used "), "{story}");
+    }
+}
+
+/// The runtime counts the bytes that pass to the host only as long as they are within the limit.
+#[test]
+fn where_nobody_can_know_how_much_would_have_been_enough_that_is_said_and_what_to_try() {
+    let place = Place::default();
+    let _server = place.serve(&[]);
+    let push = |name: &str, text: &str| {
+        let file = place.write(&format!("{name}.wasm"), crate::support::wat::component(text));
+        place.bellcage(&["component", "push", &file.to_string_lossy()]).ok();
+    };
+    push("writer", include_str!("../../../guests/hostile/huge-write.wat"));
+    push("results", include_str!("../../../guests/hostile/results.wat"));
+    for (component, flag, limit, double) in [("writer", "--host-call-bytes", "host_call_bytes", "128KiB"), ("results:large", "--result", "result", "128KiB")] {
+        let job = limit.replace('_', "-");
+        place.bellcage(&["job", "add", &job, "--component", component, "--manual", flag, "64KiB"]).ok();
+        assert_eq!(place.bellcage(&["trigger", &job, "--wait"]).code, 25);
+        let id = place.json(&["runs", "list", "--job", &job])["runs"][0]["id"].as_str().unwrap().to_owned();
+        let story = place.bellcage(&["explain", "run", &id]).ok();
+        let told = format!(
+            "How much of limits.{limit} would have been enough cannot be known, only that it was more. It was 64 KiB: try the double, limits.{limit} = \"{double}\"."
+        );
+        assert!(story.contains(&told), "{story}");
+    }
+}
+
+#[test]
+fn what_a_job_may_keep_and_ask_of_others_is_capped_like_every_limit() {
+    let place = Place::default();
+    place.write("bellcage.toml", "[limit_caps]\nhttp_requests = 8\n[tenant.default.limits]\nkv_bytes = \"2MiB\"\n");
+    let _server = place.serve(&[]);
+    place.bellcage(&["component", "push", HELLO]).ok();
+    let add = |flags: &[&str]| place.bellcage(&[&["job", "add", "a", "--component", "hello", "--manual", "--grant", "kv"], flags].concat());
+    add(&["--kv-bytes", "3MiB"]).refused(2, "limits.kv_bytes = 3MiB is above the cap of tenant default, which is 2MiB", "see the caps");
+    add(&["--http-requests", "9"]).refused(2, "limits.http_requests = 9 is above this server's cap, which is 8", "see the caps");
+    add(&["--kv-keys", "0"]).refused(2, "limits.kv_keys must be more than zero", "");
+    add(&["--http-body", "1KiB", "--kv-keys", "5"]).ok();
+    place.bellcage(&["job", "add", "b", "--component", "hello", "--manual", "--grant", "kv=4MiB"]).refused(
+        2,
+        "--grant \"kv=4MiB\" is no grant: how much a namespace holds is a limit",
+        "write --grant kv --kv-bytes 4MiB",
+    );
 }

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bellcage::executor::{AttemptRequest, Executor};
+use bellcage::executor::{AttemptRequest, Executor, Workers};
 use bellcage::job::Outcome;
 
 use super::chance::Chance;
-use super::{ATTACKS, Attack};
+use super::{ATTACKS, Attack, around};
 use crate::support::{cage, wat};
 
 const AT_ONCE: usize = 16;
@@ -139,14 +139,14 @@ fn is_alone(test: &str) -> bool {
 #[tokio::test]
 async fn in_the_pool_nobody_is_hurt_and_nothing_is_left() {
     if is_alone("in_the_pool_nobody_is_hurt_and_nothing_is_left") {
-        nobody_is_hurt(Arc::new(cage::pool(AT_ONCE + WELL_BEHAVED)), &[std::process::id()]).await;
+        nobody_is_hurt(Arc::new(cage::pool_with(AT_ONCE + WELL_BEHAVED, around())), &[std::process::id()]).await;
     }
 }
 
 #[tokio::test]
 async fn in_worker_processes_nobody_is_hurt_and_nothing_is_left() {
     if is_alone("in_worker_processes_nobody_is_hurt_and_nothing_is_left") {
-        let workers = Arc::new(cage::workers(AT_ONCE + WELL_BEHAVED));
+        let workers = Arc::new(Workers::start_with(cage::workers_config(2, AT_ONCE + WELL_BEHAVED), around()).expect("worker processes"));
         let pids: Vec<_> = std::iter::once(std::process::id()).chain(workers.pids()).collect();
         nobody_is_hurt(workers.clone(), &pids).await;
         assert_eq!(pids[1..], workers.pids(), "no worker died of it");

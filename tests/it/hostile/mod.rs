@@ -9,10 +9,13 @@ mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor};
-use bellcage::job::{Entry, Isolation, Limits, Outcome};
-use jiff::SignedDuration;
+use async_trait::async_trait;
+use bellcage::executor::{Answer, Asker, AttemptReport, AttemptRequest, Call, Executor, Network, Outside, Pool, Reach, Refusal, Space, Workers};
+use bellcage::job::{Entry, Isolation, JobKey, Limits, Outcome, TenantId};
+use bellcage::outside::{World, WorldConfig};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::support::cage::{self, ReportExt as _};
 use crate::support::wat;
@@ -80,6 +83,11 @@ pub const ATTACKS: &[Attack] = &[
     row("random-4-gib", Outcome::Limit, "limit-random"),
     row("insecure-random-4-gib", Outcome::Limit, "limit-random"),
     row("flood-random", Outcome::Limit, "limit-host-calls"),
+    // What it was granted, to the last.
+    row("fill-key-value", Outcome::Limit, "limit-kv-bytes"),
+    row("endless-keys", Outcome::Limit, "limit-kv-keys"),
+    row("huge-request", Outcome::Limit, "limit-http-body"),
+    row("flood-requests", Outcome::Limit, "limit-http-requests"),
     row("results:large", Outcome::Limit, "limit-result"),
     row("results:many", Outcome::Limit, "limit-result"),
     // What no well-formed guest does.
@@ -149,12 +157,26 @@ impl Attack {
             host_call_bytes: 64 << 10,
             random: 1_000,
             checkpoint: 1_000,
+            kv_bytes: 16 << 10,
+            kv_keys: 10,
+            http_body: 64 << 10,
+            http_requests: 4,
         }
     }
 
     pub async fn request(&self) -> AttemptRequest {
         let entry = self.reference.split_once(':').map_or(Entry::Main, |(_, function)| Entry::Function(function.into()));
-        AttemptRequest { entry, limits: self.limits(), ..cage::request(&component(self.file())).await }
+        AttemptRequest { entry, limits: self.limits(), reach: self.reach(), ..cage::request(&component(self.file())).await }
+    }
+
+    /// Nothing, but for attacks on what was granted.
+    fn reach(&self) -> Reach {
+        let job = JobKey { tenant: TenantId::default(), id: "hostile".parse().unwrap() };
+        match self.file() {
+            "fill-key-value" | "endless-keys" => Reach { kv: Some(Space { job, since: Timestamp::UNIX_EPOCH }), http: None },
+            "huge-request" | "flood-requests" => Reach { kv: None, http: Some(Network { origins: vec!["https://nowhere.example".parse().unwrap()] }) },
+            _ => Reach::default(),
+        }
     }
 
     /// What is wrong with how it ended; `None` where all is as the table says.
@@ -165,6 +187,31 @@ impl Attack {
         (report.outcome != *outcome || code != *expected)
             .then(|| format!("{reference}: {outcome} {expected} was expected, it was {} {code}: {}", report.outcome, report.message()))
     }
+}
+
+/// A key-value namespace, and hosts that never answer.
+pub struct Around(World);
+
+#[async_trait]
+impl Outside for Around {
+    async fn ask(&self, asker: &Asker, call: Call) -> Result<Answer, Refusal> {
+        match call {
+            Call::KeyValue(_) => self.0.ask(asker, call).await,
+            Call::Http(_) => std::future::pending().await,
+        }
+    }
+}
+
+pub fn around() -> Arc<dyn Outside> {
+    Arc::new(Around(World::passing(WorldConfig::default())))
+}
+
+fn pool() -> Pool {
+    cage::pool_with(4, around())
+}
+
+fn workers() -> Workers {
+    Workers::start_with(cage::workers_config(2, 4), around()).expect("worker processes")
 }
 
 fn corpus() -> PathBuf {
@@ -231,12 +278,12 @@ fn faults(reports: &[(&Attack, AttemptReport)]) -> Vec<String> {
 
 #[tokio::test]
 async fn every_attack_ends_as_the_table_says_in_the_pool() {
-    assert_eq!(faults(&reports(&cage::pool(4)).await), [""; 0]);
+    assert_eq!(faults(&reports(&pool()).await), [""; 0]);
 }
 
 #[tokio::test]
 async fn every_attack_ends_as_the_table_says_in_worker_processes() {
-    let workers = cage::workers(4);
+    let workers = workers();
     let before = workers.pids();
     assert_eq!(faults(&reports(&workers).await), [""; 0]);
     assert_eq!(workers.pids(), before, "no worker died of it");
@@ -244,7 +291,7 @@ async fn every_attack_ends_as_the_table_says_in_worker_processes() {
 
 #[tokio::test]
 async fn every_attack_ends_as_the_table_says_in_a_process_of_its_own() {
-    let workers = cage::workers(4);
+    let workers = workers();
     let mut reports = Vec::new();
     for attack in ATTACKS {
         reports.push((attack, workers.run(AttemptRequest { isolation: Isolation::ProcessPerRun, ..attack.request().await }).await));
@@ -256,7 +303,7 @@ async fn every_attack_ends_as_the_table_says_in_a_process_of_its_own() {
 #[tokio::test]
 async fn what_a_limit_refused_is_told_where_it_is_known() {
     let mut told: BTreeMap<&str, u64> = BTreeMap::new();
-    for (attack, report) in reports(&cage::pool(4)).await {
+    for (attack, report) in reports(&pool()).await {
         let Some(asked) = report.error.as_ref().and_then(|error| error.asked) else { continue };
         told.insert(attack.reference, asked.get());
     }
@@ -279,7 +326,7 @@ async fn what_a_limit_refused_is_told_where_it_is_known() {
 async fn every_limit_is_proved_by_an_attack() {
     let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(Limits::default()) else { panic!("limits are an object") };
     let mut proofs: BTreeMap<_, BTreeSet<&str>> = limits.keys().map(|name| (name.as_str(), BTreeSet::new())).collect();
-    for (attack, report) in reports(&cage::pool(4)).await {
+    for (attack, report) in reports(&pool()).await {
         let named = |name: &str| report.message().contains(&format!("limits.{name} = "));
         let logs = report.receipt.log_bytes_dropped > 0 && (report.log.head.len() + report.log.tail.len()) as u64 == attack.limits().logs;
         let checkpoint = report.checkpoint.as_ref().is_some_and(|kept| kept.len() as u64 == attack.limits().checkpoint);

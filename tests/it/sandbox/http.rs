@@ -16,7 +16,7 @@ use crate::support::web::Web;
 
 fn granted(origins: &[&str]) -> Reach {
     let origins = origins.iter().map(|typed| typed.parse().expect("an origin")).collect();
-    Reach { http: Some(Network { origins, body_max: 100_000, at_once: 2 }), ..Reach::default() }
+    Reach { http: Some(Network { origins }), ..Reach::default() }
 }
 
 /// Each look-up of any name gives the next of these, and then always the last.
@@ -54,7 +54,7 @@ struct Case {
 
 impl Case {
     fn new(origins: &[&str]) -> Self {
-        let limits = Limits { timeout: SignedDuration::from_secs(20), ..Limits::default() };
+        let limits = Limits { timeout: SignedDuration::from_secs(20), http_body: 100_000, http_requests: 2, ..Limits::default() };
         Self { reach: granted(origins), world: World::passing(WorldConfig::default()), limits }
     }
 
