@@ -87,7 +87,7 @@ enum Command {
     /// Write a project to start a job from, in one of five languages
     New(new::NewArgs),
     /// Run a component once, now, in this process: no server, no store
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Components: push, list, show, rm
     #[command(subcommand)]
     Component(component::ComponentCommand),

@@ -34,7 +34,7 @@ const FRAMES_MAX: usize = 10;
 pub(super) struct Ending {
     pub outcome: Outcome,
     pub exit_code: Option<i32>,
-    pub error: Option<RunError>,
+    pub error: Option<Box<RunError>>,
 }
 
 /// What a call gave, where it came back.
@@ -62,8 +62,8 @@ pub(super) struct Facts<'a> {
 }
 
 impl Ending {
-    fn new(outcome: Outcome, code: &str, message: String) -> Self {
-        Self { outcome, exit_code: None, error: Some(RunError { code: code.to_owned(), message, ..RunError::default() }) }
+    pub fn new(outcome: Outcome, code: &str, message: String) -> Self {
+        Self { outcome, exit_code: None, error: Some(Box::new(RunError { code: code.to_owned(), message, ..RunError::default() })) }
     }
 
     /// What the guest asked for, of the limit that refused it.
@@ -279,7 +279,7 @@ impl Ending {
             // What a typed job says of its failure is no part of a sentence.
             let failed = if error.code == "returned-failure" { "failed: " } else { "" };
             let message = as_shown(&format!("{refused}; the guest then {failed}{}", error.message), MESSAGE_MAX);
-            RunError { code: code.to_owned(), message, asked: asked.and_then(NonZeroU64::new), ..error }
+            Box::new(RunError { code: code.to_owned(), message, asked: asked.and_then(NonZeroU64::new), ..*error })
         });
         Self { outcome: Outcome::Limit, exit_code: self.exit_code, error }
     }
@@ -300,7 +300,7 @@ impl Ending {
                 format!("{when} {asked} table elements, more than limits.table_elements = {} allows", limits.table_elements),
             ),
         };
-        let error = self.error.map(|error| RunError { code: code.to_owned(), message, asked: asked.and_then(NonZeroU64::new), ..error });
+        let error = self.error.map(|error| Box::new(RunError { code: code.to_owned(), message, asked: asked.and_then(NonZeroU64::new), ..*error }));
         Self { outcome: Outcome::OutOfMemory, exit_code: self.exit_code, error }
     }
 }

@@ -175,6 +175,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
         ..asked_for(&Asked::of(request), started_at)
     };
     let Ending { outcome, exit_code, error } = ending;
+    let error = error.map(|error| *error);
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
     Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None })
 }
@@ -259,6 +260,7 @@ impl Asked {
 pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
     let now = Timestamp::now();
     let Ending { outcome, exit_code, error } = ending;
+    let error = error.map(|error| *error);
     let receipt = receipt(asked, now);
     AttemptReport {
         started_at: now,

@@ -36,7 +36,7 @@ use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Determinism, Executor};
 use crate::component::EngineSettings;
-use crate::job::{Digest, Outcome, Progress, RunError, RunId};
+use crate::job::{Digest, Outcome, Progress, RunId};
 
 pub use child::{SUBCOMMAND, main as worker_main};
 use keeper::{Cancel, Command, Keeper};
@@ -351,5 +351,5 @@ impl Drop for Sent<'_> {
 
 fn no_worker(why: &str) -> Ending {
     let message = format!("no worker process could take it: {why}");
-    Ending { outcome: Outcome::Lost, exit_code: None, error: Some(RunError { code: "no-worker".to_owned(), message, ..RunError::default() }) }
+    Ending::new(Outcome::Lost, "no-worker", message)
 }

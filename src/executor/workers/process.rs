@@ -36,7 +36,7 @@ use crate::executor::route::Unfinished;
 use crate::executor::sandbox::{self, Asked, unstarted};
 use crate::executor::signal::{GRACE, Signal};
 use crate::executor::{AttemptReport, AttemptRequest};
-use crate::job::{Digest, Outcome, RunError};
+use crate::job::{Digest, Outcome};
 
 /// From its start to its first word.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -302,8 +302,7 @@ impl Process {
         }
         let Some(job) = self.components.take_waiting(number) else { return Ok(false) };
         let message = format!("cancelled: {reason}");
-        let ending =
-            Ending { outcome: Outcome::Cancelled, exit_code: None, error: Some(RunError { code: "cancelled".to_owned(), message, ..RunError::default() }) };
+        let ending = Ending::new(Outcome::Cancelled, "cancelled", message);
         answer(job, ending);
         Ok(true)
     }
@@ -342,8 +341,7 @@ impl Process {
         tracing::warn!(pid = self.pid(), attempts = self.attempts.len(), last_words = self.last_words(), "a worker process is gone: {how}");
         for (_, attempt) in self.attempts.drain() {
             let message = format!("the worker process that ran it is gone: {how}");
-            let ending =
-                Ending { outcome: Outcome::Lost, exit_code: None, error: Some(RunError { code: "worker-died".to_owned(), message, ..RunError::default() }) };
+            let ending = Ending::new(Outcome::Lost, "worker-died", message);
             let report = AttemptReport { started_at: attempt.sent_at, ..unstarted(&attempt.asked, ending) };
             let _ = attempt.reply.send(Answer::Report(Box::new(report)));
         }
