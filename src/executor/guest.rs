@@ -39,7 +39,7 @@ pub(super) struct Guest {
     random_max: u64,
     /// Of a deterministic attempt.
     timeline: Option<Arc<Timeline>>,
-    seeded: Option<Seeded>,
+    seeded: Option<Box<Seeded>>,
     /// What earlier attempts of the run saved.
     checkpoint: Option<Vec<u8>>,
     checkpoint_max: u64,
@@ -76,7 +76,7 @@ impl Guest {
             deadline,
             random_max: limits.random,
             timeline: request.deterministic.map(|determinism| Arc::new(Timeline::new(determinism.at))),
-            seeded: request.deterministic.map(|determinism| Seeded::new(determinism.seed)),
+            seeded: request.deterministic.map(|determinism| Box::new(Seeded::new(determinism.seed))),
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
             outwards: Outwards::new(request, way),
@@ -196,7 +196,7 @@ impl Guest {
 
     pub fn random_capped(&mut self) -> Random<'_> {
         let ctx = wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).random();
-        Random { ctx, max: self.random_max, seeded: self.seeded.as_mut() }
+        Random { ctx, max: self.random_max, seeded: self.seeded.as_deref_mut() }
     }
 
     pub fn monotonic_clock(&mut self) -> MonotonicClock<'_> {

@@ -9,7 +9,8 @@
 //! pool      slots, cancelling
 //! route     which worker an attempt goes to
 //! replies   how reports come back from …
-//! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, each in a …
+//! worker    … a thread with an engine, which keeps components loaded and runs many attempts at once, …
+//! crew      … on tasks that run one after the other, each in a …
 //! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
 //!           news (what it tells while it runs)
 //! turns     … which give way to each other and to what arrives
@@ -22,6 +23,7 @@
 #[path = "../../benches/limits/wasmtime.rs"]
 pub mod bare;
 mod confine;
+mod crew;
 mod determinism;
 pub mod directory;
 mod ending;

@@ -110,6 +110,7 @@ impl Pool {
 #[async_trait]
 impl Executor for Pool {
     async fn run(&self, request: AttemptRequest) -> AttemptReport {
+        let request = Arc::new(request);
         let asked = Asked::of(&request);
         if request.is_alone() {
             let message = "a process for each run, or a directory, was asked for, and this executor runs attempts in its own process";
@@ -128,13 +129,11 @@ impl Executor for Pool {
         signal.runs_on(&worker.engine);
         self.ticker.wake();
         let (reply, answer) = oneshot::channel();
-        let request = Arc::new(request);
         let sent = worker.send(Job { request: request.clone(), signal: signal.clone(), reply, unfinished: Unfinished::one_of(&worker.unfinished) });
         let report = match sent {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
-        worker.replies.hand_on();
         let report = match report {
             Some(mut report) => {
                 report.receipt.digest = asked.digest.to_string();

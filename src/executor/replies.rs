@@ -12,25 +12,41 @@ use tokio::sync::oneshot;
 
 /// How long whoever was woken may take.
 const SOON: Duration = Duration::from_millis(1);
+/// Replies that there is room for in memory that is kept.
+const SPARE_MAX: usize = 512;
 
-pub(super) struct Replies<T> {
-    /// Sent, and to be handed on by who was woken.
-    waiting: Mutex<Vec<(oneshot::Sender<T>, T)>>,
+pub(super) struct Replies<T>(Mutex<Sent<T>>);
+
+type Reply<T> = (oneshot::Sender<T>, T);
+
+struct Sent<T> {
+    /// To be handed on by who was woken.
+    waiting: Vec<Reply<T>>,
+    /// The memory of a batch that was handed on, for another: what one thread takes and another gives back, both wait for.
+    spare: Vec<Reply<T>>,
 }
 
 impl<T> Default for Replies<T> {
     fn default() -> Self {
-        Self { waiting: Mutex::default() }
+        Self(Mutex::new(Sent { waiting: Vec::new(), spare: Vec::new() }))
     }
 }
 
 impl<T> Replies<T> {
     /// Sends a batch. Everybody who waits for one of them must `hand_on` when they have it, and when they stop waiting.
-    pub fn send(&self, batch: &mut Vec<(oneshot::Sender<T>, T)>) {
-        self.waiting().append(batch);
+    pub fn send(&self, batch: &mut Vec<Reply<T>>) {
+        {
+            let Sent { waiting, spare } = &mut *self.sent();
+            if waiting.is_empty() {
+                std::mem::swap(waiting, batch);
+                std::mem::swap(batch, spare);
+            } else {
+                waiting.append(batch);
+            }
+        }
         // Who asked may be gone; then another is woken.
         loop {
-            let Some((to, reply)) = self.waiting().pop() else { return };
+            let Some((to, reply)) = self.sent().waiting.pop() else { return };
             if to.send(reply).is_ok() {
                 return;
             }
@@ -38,23 +54,33 @@ impl<T> Replies<T> {
     }
 
     pub fn hand_on(&self) {
-        let waiting = std::mem::take(&mut *self.waiting());
-        for (to, reply) in waiting {
+        let mut waiting = {
+            let mut sent = self.sent();
+            if sent.waiting.is_empty() {
+                return;
+            }
+            std::mem::take(&mut sent.waiting)
+        };
+        for (to, reply) in waiting.drain(..) {
             let _ = to.send(reply);
+        }
+        let spare = &mut self.sent().spare;
+        if spare.capacity() == 0 && waiting.capacity() <= SPARE_MAX {
+            *spare = waiting;
         }
     }
 
     /// For the sender, between batches: hands on what nobody has.
     pub async fn hand_on_late(&self) {
-        if self.waiting().is_empty() {
+        if self.sent().waiting.is_empty() {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(SOON).await;
         self.hand_on();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<T>, T)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sent(&self) -> MutexGuard<'_, Sent<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,7 +22,8 @@ use wasmtime::{Engine, Trap};
 use super::news::News;
 use super::turns;
 
-/// A reading of the thread's CPU clock that is no older is where the next poll's share is counted from.
+/// A reading of the thread's CPU clock that is no older is where the next poll's share is counted from; no longer poll is charged
+/// by the clock on the wall.
 const RECENT: Duration = Duration::from_micros(20);
 /// What is read one after the other differs by so much, though the thread was never interrupted.
 const CLOCKS_DIFFER: Duration = Duration::from_micros(1);
@@ -49,7 +50,6 @@ const POLLING: u8 = 1;
 const WOKEN: u8 = 2;
 
 /// Shared by who runs an attempt and who may end it.
-#[derive(Default)]
 pub(super) struct Signal {
     stop: AtomicU8,
     reason: OnceLock<String>,
@@ -68,7 +68,8 @@ pub(super) struct Signal {
 
 impl Signal {
     pub fn new(news: News) -> Self {
-        Self { news, ..Self::default() }
+        let (stop, reason, asks, grace_ends, engine, task, polling) = Default::default();
+        Self { stop, reason, asks, grace_ends, news, engine, task, polling }
     }
 
     pub fn stopped(&self) -> Option<Stop> {
@@ -261,8 +262,13 @@ impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<'_, F> {
     }
 }
 
-/// A poll's share of the thread's CPU time, from one reading of that clock: a system call that takes a lock, so that two of them would
-/// be a tenth of a small attempt.
+/// A poll's share of the thread's CPU time. Its clock is a system call that takes a lock, so it is not read for each poll.
+///
+/// ```text
+/// a poll that took less than RECENT by the clock on the wall    is charged with that
+/// a longer one                                                  from a reading before it, no older than RECENT, to one after it
+/// ```
+/// So a poll is never charged with too little, and where its thread was interrupted with at most RECENT too much.
 struct Share {
     began: Instant,
     since: Reading,
@@ -276,23 +282,37 @@ struct Reading {
 }
 
 thread_local! {
-    /// After the last poll.
     static LAST: Cell<Option<Reading>> = const { Cell::new(None) };
+}
+
+impl Reading {
+    fn at(wall: Instant) -> Self {
+        let reading = Self { wall, cpu: thread_cpu() };
+        LAST.set(Some(reading));
+        reading
+    }
 }
 
 impl Share {
     fn begin() -> Self {
         let began = Instant::now();
         let recent = LAST.get().filter(|last| began.duration_since(last.wall) < RECENT);
-        Self { began, since: recent.unwrap_or_else(|| Reading { wall: began, cpu: thread_cpu() }) }
+        Self { began, since: recent.unwrap_or_else(|| Reading::at(began)) }
     }
 
-    /// And the CPU time of the thread.
+    /// And the CPU time of the thread, which is exact where the share is no less than RECENT.
     fn until_now(&self) -> (Duration, Duration) {
+        self.until(Instant::now(), Reading::at)
+    }
+
+    fn until(&self, wall: Instant, read: impl FnOnce(Instant) -> Reading) -> (Duration, Duration) {
         let Self { began, since } = *self;
-        let now = Reading { wall: Instant::now(), cpu: thread_cpu() };
-        LAST.set(Some(now));
-        (share(now.cpu.saturating_sub(since.cpu), began.duration_since(since.wall), now.wall.duration_since(began)), now.cpu)
+        let (before, polled) = (began.duration_since(since.wall), wall.duration_since(began));
+        if polled < RECENT {
+            return (polled, since.cpu + before + polled);
+        }
+        let now = read(wall);
+        (share(now.cpu.saturating_sub(since.cpu), before, polled), now.cpu)
     }
 }
 
@@ -324,6 +344,16 @@ mod tests {
         // Its clock was read just before it.
         assert_eq!(share(us(100), us(0), us(100)), us(100));
         assert_eq!(share(us(70), us(0), us(100)), us(70));
+    }
+
+    #[test]
+    fn the_clock_of_the_thread_is_read_only_after_a_poll_that_was_not_short() {
+        let wall = Instant::now();
+        let share = Share { began: wall + us(10), since: Reading { wall, cpu: us(1_000) } };
+        assert_eq!(share.until(wall + us(29), |_| unreachable!("it was short")), (us(19), us(1_029)));
+        // It was interrupted for 1 µs and more.
+        let read = |wall| Reading { wall, cpu: us(1_015) };
+        assert_eq!(share.until(wall + us(30), read), (us(15), us(1_015)));
     }
 
     #[test]

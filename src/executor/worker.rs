@@ -14,6 +14,7 @@ use tokio::sync::{Notify, OnceCell, mpsc, oneshot};
 use wasmtime::component::Linker;
 use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 
+use super::crew::Crew;
 use super::ending::Ending;
 use super::guest::Guest;
 use super::outside::{Asker, Gate, Straight, Way};
@@ -228,7 +229,11 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
     };
     runtime.block_on(async {
         tokio::spawn(turns::give(state.bell.clone()));
-        let mut batch = Vec::with_capacity(BATCH);
+        let (crew, mut batch) = (Arc::new(Crew::default()), Vec::with_capacity(BATCH));
+        let run = {
+            let state = state.clone();
+            move |job| attempt(state.clone(), job)
+        };
         loop {
             state.bell.answer();
             tokio::select! {
@@ -237,10 +242,7 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
                 () = state.replies.hand_on_late() => {}
             }
             state.send_replies();
-            for job in batch.drain(..) {
-                turns::to_begin();
-                tokio::spawn(attempt(state.clone(), job));
-            }
+            crew.put(batch.drain(..).inspect(|_| turns::to_begin()), &run);
         }
     });
 }

@@ -24,6 +24,7 @@ use super::link::{self, Link};
 use super::message::{FromWorker, Haste, Number, Order, ToWorker, Told};
 use crate::component::{EngineSettings, engine_config};
 use crate::executor::confine::{self, Bounds, Confinement, Worn};
+use crate::executor::crew::Crew;
 use crate::executor::directory::{Directory, Source};
 use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
@@ -220,6 +221,7 @@ struct Worker {
     linker: Linker<Guest>,
     running: Arc<Running>,
     ticker: Ticker,
+    crew: Arc<Crew<Begin>>,
     attempts: Mutex<HashMap<Number, Arc<Signal>>>,
     /// What guests wait for an answer to, by attempt and number.
     asked: Mutex<HashMap<(Number, u64), oneshot::Sender<Answered>>>,
@@ -243,7 +245,7 @@ type Components = HashMap<u32, Result<Arc<Loaded>, Ending>>;
 
 impl Worker {
     fn new(brief: &Brief, code: Code, linker: Linker<Guest>, running: Arc<Running>, ticker: Ticker) -> Self {
-        let (attempts, asked, questions, said, has_said, ended, news) = Default::default();
+        let (crew, attempts, asked, questions, said, has_said, ended, news) = Default::default();
         #[cfg(not(debug_assertions))]
         let _ = brief;
         Self {
@@ -251,6 +253,7 @@ impl Worker {
             linker,
             running,
             ticker,
+            crew,
             attempts,
             asked,
             questions,
@@ -349,9 +352,9 @@ impl Worker {
         lock(&self.attempts).insert(attempt, signal.clone());
         self.running.in_flight.fetch_add(1, Ordering::SeqCst);
         self.ticker.wake();
-        let going = Going { worker: self.clone(), attempt, asked: Asked::of(&request), signal: signal.clone(), report: None };
         turns::to_begin();
-        tokio::spawn(going.run(loaded, request, signal));
+        let worker = self.clone();
+        self.crew.put([Begin { attempt, loaded, request: Box::new(request), signal }], &move |begin| Going::run(worker.clone(), begin));
         Ok(())
     }
 
@@ -391,6 +394,14 @@ impl Worker {
     }
 }
 
+/// An attempt that has come.
+struct Begin {
+    attempt: Number,
+    loaded: Arc<Loaded>,
+    request: Box<AttemptRequest>,
+    signal: Arc<Signal>,
+}
+
 /// An attempt that runs; dropped, as by a panic, it says how it ended all the same.
 struct Going {
     worker: Arc<Worker>,
@@ -401,25 +412,27 @@ struct Going {
 }
 
 impl Going {
-    async fn run(mut self, loaded: Arc<Loaded>, request: AttemptRequest, signal: Arc<Signal>) {
+    async fn run(worker: Arc<Worker>, begin: Begin) {
         turns::begun();
+        let Begin { attempt, loaded, request, signal } = begin;
+        let mut going = Self { worker, attempt, asked: Asked::of(&request), signal, report: None };
+        let Self { worker, signal, .. } = &going;
         #[cfg(debug_assertions)]
-        if self.worker.escapes {
+        if worker.escapes {
             super::escape::attempt(&request.program).await;
-            self.ask_what_no_guest_may(&request.program);
+            going.ask_what_no_guest_may(&request.program);
         }
-        let attempt = self.attempt;
-        let way = (!request.reach.is_empty()).then(|| Arc::new(Asks { worker: self.worker.clone(), attempt }) as Arc<dyn Way>);
-        self.report = Some(loop {
-            let ended = self.worker.ended.notified();
-            match sandbox::run(&loaded, &request, &signal, way.as_ref()).await {
+        let way = (!request.reach.is_empty()).then(|| Arc::new(Asks { worker: worker.clone(), attempt }) as Arc<dyn Way>);
+        going.report = Some(loop {
+            let ended = worker.ended.notified();
+            match sandbox::run(&loaded, &request, signal, way.as_ref()).await {
                 Ok(report) => break report,
                 Err(PoolFull) => {
-                    self.worker.say(&FromWorker::Waiting { attempt });
+                    worker.say(&FromWorker::Waiting { attempt });
                     if signal.or_stopped(ended).await.is_none() {
-                        break unstarted(&self.asked, Ending::cancelled(&signal));
+                        break unstarted(&going.asked, Ending::cancelled(signal));
                     }
-                    self.worker.say(&FromWorker::Started { attempt });
+                    worker.say(&FromWorker::Started { attempt });
                 }
             }
         });
