@@ -25,6 +25,9 @@ pub const FILE_NAME: &str = "bellcage.toml";
 /// The section whose names are tenants' and not settings'.
 const TENANT: &str = "tenant";
 
+/// The least that a server can give its guests.
+const MEMORY_MIN: u64 = 16 << 20;
+
 /// The largest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -103,6 +106,9 @@ pub struct Executor {
     pub processes: usize,
     pub confinement: Confinement,
     pub recycle_after: u64,
+    /// 0: half of what there is.
+    #[serde(with = "bytes")]
+    pub memory: u64,
     #[serde(with = "bytes")]
     pub scratch_max: u64,
 }
@@ -514,6 +520,7 @@ impl Config {
             "scheduler.batch_max" if self.scheduler.batch_max > 100_000 => Some("the most is 100000".to_owned()),
             "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
             "executor.processes" if self.executor.processes > 10_000 => Some("the most is 10000".to_owned()),
+            "executor.memory" if (1..MEMORY_MIN).contains(&self.executor.memory) => Some(format!("the least is {}", bytes::format(MEMORY_MIN))),
             "executor.slots" if self.executor.slots > 100_000 => Some("the most is 100000".to_owned()),
             "limit_caps.http_body" if self.limit_caps.http_body > 1 << 30 => Some("the most is 1GiB".to_owned()),
             "limit_caps.http_requests" if self.limit_caps.http_requests > 1_000 => Some("the most is 1000".to_owned()),

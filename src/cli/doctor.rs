@@ -12,7 +12,7 @@ use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use serde::Serialize;
 
 use crate::config::{Config, ExecutorKind};
-use crate::executor::{Confinement, Layer, Missing, Workers, WorkersConfig, landlock_abi, pagemap_scan_is_offered, scratch_is_offered};
+use crate::executor::{Confinement, Layer, Missing, Workers, WorkersConfig, landlock_abi, memory_there_is, pagemap_scan_is_offered, scratch_is_offered};
 use crate::job::{DirectoryName, bytes};
 
 use super::Context;
@@ -20,7 +20,7 @@ use super::directories::{self, Trouble};
 use super::error::{Exit, Result};
 use super::output::{Column, Table, size};
 use super::run::engine_settings;
-use super::serve::{named_secrets_key, sqlite_version, workers_config};
+use super::serve::{guests_memory, named_secrets_key, sqlite_version, workers_config};
 
 #[derive(Args)]
 pub struct DoctorArgs {}
@@ -135,8 +135,10 @@ fn memory(config: &Config) -> Check {
         Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
     };
     let (Some(total), Some(available)) = (of("MemTotal:"), of("MemAvailable:")) else { return ok("memory", "unknown") };
-    let check = ok("memory", format!("{}, {} available", size(total), size(available)));
+    let guests = guests_memory(config);
+    let check = ok("memory", format!("{}, {} available; guests may hold {} together", size(total), size(available), size(guests)));
     match config.limit_caps.memory {
+        _ if guests > memory_there_is() => check.warn(format!("executor.memory = {} lets guests hold more than there is", bytes::format(guests))),
         cap if cap > total => check.warn(format!("limit_caps.memory = {} lets one job ask for more than there is", bytes::format(cap))),
         _ => check,
     }

@@ -19,7 +19,7 @@ use crate::clock::System;
 use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::config::{self, Config, ExecutorKind, FlagValue, LogFormat};
-use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use crate::executor::{Executor, Pool, PoolConfig, Workers, WorkersConfig, usual_memory};
 use crate::job::TenantId;
 use crate::outside::World;
 use crate::scheduler::{ErrorKind, ListedDirectory, Options, Parts, Scheduler, SchedulerError, SecretsKey};
@@ -164,7 +164,10 @@ fn executor(config: &Config, world: Arc<World>) -> Result<Arc<dyn Executor>> {
         ExecutorKind::Pool => {
             let default = PoolConfig::default();
             let workers = if config.executor.workers == 0 { default.workers } else { config.executor.workers };
-            Ok(Arc::new(Pool::start_with(PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), ..default }, world)?))
+            Ok(Arc::new(Pool::start_with(
+                PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), memory: guests_memory(config), ..default },
+                world,
+            )?))
         }
     }
 }
@@ -178,9 +181,9 @@ pub fn sqlite_version() -> &'static str {
 pub fn workers_config(config: &Config) -> Result<WorkersConfig> {
     let default = WorkersConfig::new(own_program()?);
     let or = |n: usize, default: usize| if n == 0 { default } else { n };
-    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after, scratch_max: _ } = config.executor;
+    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after, memory: _, scratch_max: _ } = config.executor;
     let (workers, alone_max) = (or(workers, default.workers), or(processes, default.alone_max));
-    Ok(WorkersConfig { workers, slots, alone_max, confinement, recycle_after, engine: engine_settings(config), ..default })
+    Ok(WorkersConfig { workers, slots, alone_max, confinement, recycle_after, memory: guests_memory(config), engine: engine_settings(config), ..default })
 }
 
 impl Server {
@@ -363,6 +366,11 @@ fn server_config(config: &Config, token: &str) -> ServerConfig {
         body_max: config.server.body_max,
         ..ServerConfig::default()
     }
+}
+
+/// Bytes that all guests may hold together.
+pub fn guests_memory(config: &Config) -> u64 {
+    if config.executor.memory == 0 { usual_memory() } else { config.executor.memory }
 }
 
 fn options(config: &Config) -> Options {

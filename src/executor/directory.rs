@@ -49,6 +49,14 @@ impl Directory {
         Self { at, source: Source::Listed { name, path }, write }
     }
 
+    /// Of a scratch directory.
+    pub(super) fn scratch_bytes(&self) -> Option<u64> {
+        match self.source {
+            Source::Scratch { bytes } => Some(bytes),
+            Source::Listed { .. } | Source::Opened { .. } => None,
+        }
+    }
+
     /// What the process is confined to of it.
     pub(super) fn reachable(&self) -> Option<Reachable<'_>> {
         match &self.source {

@@ -288,6 +288,16 @@ impl Ending {
     fn out_of_memory(self, refused: Refused, instantiated: bool, limits: &Limits) -> Self {
         let when = if instantiated { "needed" } else { "needs at its start" };
         let (code, asked, message) = match refused {
+            Refused::MemoryOfServer { asked, most } => {
+                let (allowed, most) = (bytes::format(limits.memory), bytes::about(most));
+                let message = format!(
+                    "{when} {} of memory, which limits.memory = {allowed} allows; but of what this server's guests may hold (executor.memory) \
+                     there was no more: one alone may have {most}",
+                    bytes::about(asked)
+                );
+                let error = self.error.map(|error| Box::new(RunError { code: "executor-memory".to_owned(), message, ..*error }));
+                return Self { outcome: Outcome::Lost, exit_code: self.exit_code, error };
+            }
             Refused::Memory { asked } => (
                 "out-of-memory",
                 Some(asked),

@@ -21,7 +21,8 @@ use super::host::http::Http;
 use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
-use super::outside::{Outwards, Refusal, Way};
+use super::outside::{Outwards, Refusal};
+use super::sandbox::Around;
 use super::signal::{Signal, Stop};
 use super::{AttemptRequest, directory};
 use crate::job::{AttemptLog, Entry};
@@ -53,7 +54,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, way: Option<Arc<dyn Way>>, deadline: Instant) -> io::Result<Self> {
+    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, around: &Around, deadline: Instant) -> io::Result<Self> {
         let limits = &request.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
@@ -71,7 +72,7 @@ impl Guest {
             filesystem: directory::preopened(&request.directories)?,
             wasi: None,
             table,
-            limiter: Limiter::new(limits, signal.clone()),
+            limiter: Limiter::new(limits, signal.clone(), around.budget.clone()),
             signal,
             deadline,
             random_max: limits.random,
@@ -79,7 +80,7 @@ impl Guest {
             seeded: request.deterministic.map(|determinism| Box::new(Seeded::new(determinism.seed))),
             checkpoint: request.checkpoint.clone(),
             checkpoint_max: limits.checkpoint,
-            outwards: Outwards::new(request, way),
+            outwards: Outwards::new(request, around.way.clone()),
             http: None,
             host_calls_left: limits.host_calls,
             host_calls: [0; NAMES.len()],

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 
+use super::budget::{Budget, Held};
 use super::signal::Signal;
 use super::turns;
 use crate::component::{MEMORIES_MAX, TABLES_MAX};
@@ -31,6 +32,8 @@ pub(super) enum Refused {
     Memory { asked: u64 },
     /// The machine, or what wasm can express, had no more.
     MemoryOfMachine,
+    /// The bytes that all memories together would have had; the guests beside it hold what this server gives them.
+    MemoryOfServer { asked: u64, most: u64 },
     /// The elements that all tables together would have had.
     Table { asked: u64 },
 }
@@ -68,6 +71,7 @@ pub(super) struct Limiter {
     table_elements_max: u64,
     instances_max: usize,
     memory: u64,
+    held: Held,
     table_elements: u64,
     pub memory_peak: u64,
     pub refused: Option<Refused>,
@@ -75,13 +79,14 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub fn new(limits: &Limits, signal: Arc<Signal>) -> Self {
+    pub fn new(limits: &Limits, signal: Arc<Signal>, budget: Arc<Budget>) -> Self {
         Self {
             pace: Pace { signal, steps: 0, asked: None },
             memory_max: limits.memory,
             table_elements_max: limits.table_elements,
             instances_max: usize::try_from(limits.instances).unwrap_or(usize::MAX),
             memory: 0,
+            held: Held::of(budget),
             table_elements: 0,
             memory_peak: 0,
             refused: None,
@@ -99,6 +104,10 @@ impl ResourceLimiter for Limiter {
         let sum = self.memory.saturating_add((desired - current) as u64);
         if sum > self.memory_max {
             self.refused = Some(Refused::Memory { asked: sum });
+            return Ok(false);
+        }
+        if !self.held.grow_to(sum) {
+            self.refused = Some(Refused::MemoryOfServer { asked: sum, most: self.held.most() });
             return Ok(false);
         }
         self.memory = sum;

@@ -13,6 +13,7 @@
 //! crew      … on tasks that run one after the other, each in a …
 //! sandbox   … fresh store: guest (what it is given), limiter, output, host (what it may import), signal (what stops it),
 //!           news (what it tells while it runs)
+//! budget    … who share what all guests may hold in memory
 //! turns     … which give way to each other and to what arrives
 //! outside   the way out: what a guest may ask that somebody outside answers
 //! ending    how it ended: one outcome, with the limit that fired
@@ -22,6 +23,7 @@
 /// Not an executor, but what the benchmark holds against them.
 #[path = "../../benches/limits/wasmtime.rs"]
 pub mod bare;
+mod budget;
 mod confine;
 mod crew;
 mod determinism;
@@ -52,6 +54,7 @@ use serde::{Deserialize, Serialize};
 use crate::component::Artefact;
 use crate::job::{Attempt, AttemptLog, Entry, Isolation, Limits, Outcome, Progress, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
+pub use budget::{memory_there_is, usual_memory};
 pub use confine::{Confinement, Layer, Missing, landlock_abi};
 pub use determinism::Determinism;
 pub use directory::Directory;
@@ -200,6 +203,10 @@ pub trait Executor: Send + Sync + 'static {
     /// Of these, attempts that may have a process of their own at once (`AttemptRequest::is_alone`); 0: none may ever.
     fn processes(&self) -> usize {
         0
+    }
+    /// Bytes of memory that the guests of all attempts may hold together; `None`: not bounded.
+    fn memory(&self) -> Option<u64> {
+        None
     }
     /// Asks that a running attempt of `run` end as cancelled, with this reason. Unknown runs are ignored.
     fn cancel(&self, run: RunId, reason: &str);

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::budget::usual_memory;
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
 use super::route::{self, Unfinished};
@@ -42,11 +43,19 @@ pub struct PoolConfig {
     /// Components that each worker keeps loaded; the one that was run longest ago goes first. Each holds a descriptor, and all
     /// together at most half of the process's.
     pub loaded_max: usize,
+    /// Bytes of memory that all guests may hold together, each worker's an equal part of it; default: half of what there is.
+    pub memory: u64,
 }
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self { workers: std::thread::available_parallelism().map_or(1, |n| n.get()), slots: 512, engine: EngineSettings::default(), loaded_max: LOADED_MAX }
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            slots: 512,
+            engine: EngineSettings::default(),
+            loaded_max: LOADED_MAX,
+            memory: usual_memory(),
+        }
     }
 }
 
@@ -66,6 +75,7 @@ pub struct Pool {
     engine: EngineSettings,
     workers: Arc<[Worker]>,
     slots: usize,
+    memory: u64,
     slots_per_worker: usize,
     free: Semaphore,
     running: RunningSet,
@@ -81,17 +91,19 @@ impl Pool {
     /// What guests were granted, they ask of `outside`.
     pub fn start_with(config: PoolConfig, outside: Arc<dyn Outside>) -> Result<Self, PoolError> {
         let gate = Gate::new(outside);
-        let PoolConfig { workers, slots, engine, loaded_max } = config;
+        let PoolConfig { workers, slots, engine, loaded_max, memory } = config;
         let (workers, slots) = (workers.max(1), slots.max(1));
         let loaded_max = loaded_max.min(descriptors() / 2 / workers);
         if slots > SLOTS_MAX {
             return Err(PoolError::Slots(slots));
         }
         let slots_per_worker = slots.div_ceil(workers);
-        let start = |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine, gate: gate.clone() });
+        let part = memory / workers as u64;
+        let start =
+            |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine, gate: gate.clone(), memory: part });
         let workers: Arc<[Worker]> = (0..workers).map(start).collect::<Result<_, _>>()?;
         let ticker = Ticker::start(workers.clone())?;
-        Ok(Self { engine, workers, slots, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })
+        Ok(Self { engine, workers, slots, memory, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })
     }
 
     /// A worker with a slot reserved. There is one, since the semaphore has let in no more attempts than there are slots.
@@ -148,6 +160,10 @@ impl Executor for Pool {
 
     fn slots(&self) -> usize {
         self.slots
+    }
+
+    fn memory(&self) -> Option<u64> {
+        Some(self.memory)
     }
 
     fn cancel(&self, run: RunId, reason: &str) {

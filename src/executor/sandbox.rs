@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
+use super::budget::Budget;
 use super::ending::{Answer, Ending, Facts};
 use super::guest::Guest;
 use super::host::entry::{self, JobAnswer};
@@ -109,11 +110,18 @@ fn main_export(component: &Component) -> Option<ComponentExportIndex> {
     component.get_export_index(Some(&instance), "run")
 }
 
+/// What an attempt shares with others, or has of them.
+pub(super) struct Around {
+    pub budget: Arc<Budget>,
+    /// To what it was granted; none where there is nothing.
+    pub way: Option<Arc<dyn Way>>,
+}
+
 /// The worker's pool of instances, memories or tables is used up: another attempt must end first.
 pub(super) struct PoolFull;
 
 /// Runs an attempt to its end. In its receipt the digest is missing: who asked for the attempt knows it.
-pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, way: Option<&Arc<dyn Way>>) -> Result<AttemptReport, PoolFull> {
+pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
     let call = match loaded.call(request) {
@@ -123,7 +131,7 @@ pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<
     let limits = &request.limits;
     let deadline = deadline(limits, began);
     let argv = if let Call::Main { argv, .. } = &call { &**argv } else { &[] };
-    let guest = match Guest::new(request, argv, signal.clone(), way.cloned(), deadline) {
+    let guest = match Guest::new(request, argv, signal.clone(), around, deadline) {
         Ok(guest) => guest,
         Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("its directories: {e}")))),
     };

@@ -14,13 +14,14 @@ use tokio::sync::{Notify, OnceCell, mpsc, oneshot};
 use wasmtime::component::Linker;
 use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 
+use super::budget::Budget;
 use super::crew::Crew;
 use super::ending::Ending;
 use super::guest::Guest;
 use super::outside::{Asker, Gate, Straight, Way};
 use super::replies::Replies;
 use super::route::Unfinished;
-use super::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
+use super::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
 use super::turns::{self, Bell};
@@ -76,6 +77,8 @@ pub(super) struct WorkerConfig<'a> {
     pub loaded_max: usize,
     pub engine: &'a EngineSettings,
     pub gate: Gate,
+    /// Bytes that its guests may hold together.
+    pub memory: u64,
 }
 
 impl Worker {
@@ -88,6 +91,7 @@ impl Worker {
             linker: host::linker(&engine).map_err(failed)?,
             engine: engine.clone(),
             gate: config.gate,
+            budget: Arc::new(Budget::new(config.memory, config.slots.into())),
             loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::new() }),
             ended: Notify::new(),
             done: Mutex::default(),
@@ -181,6 +185,7 @@ struct State {
     engine: Engine,
     linker: Linker<Guest>,
     gate: Gate,
+    budget: Arc<Budget>,
     loaded: Mutex<LoadedSet>,
     /// An attempt has given back what it had of the pool.
     ended: Notify,
@@ -273,10 +278,10 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
         Some(Err(ending)) => return unstarted(asked, ending),
         None => return unstarted(asked, Ending::cancelled(signal)),
     };
-    let way = state.way(request);
+    let around = Around { budget: state.budget.clone(), way: state.way(request) };
     loop {
         let ended = state.ended.notified();
-        match sandbox::run(&loaded, request, signal, way.as_ref()).await {
+        match sandbox::run(&loaded, request, signal, &around).await {
             Ok(report) => return report,
             Err(PoolFull) => {
                 if signal.or_stopped(ended).await.is_none() {

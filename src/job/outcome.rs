@@ -24,7 +24,7 @@ pub enum Outcome {
     Cancelled,
     /// Another limit fired; the error's code names it.
     Limit,
-    /// Its node died and no attempt is left.
+    /// The server could not see it through, and no attempt is left: its node died, or its guests held all memory there was.
     Lost,
     /// It could not start: component gone, grant withdrawn, signature no longer fits.
     Refused,

@@ -98,6 +98,11 @@ impl Scheduler {
         (resolved(limits), resolved(limit_caps))
     }
 
+    /// Bytes of memory that the guests of all attempts may hold together.
+    pub fn executor_memory(&self) -> Option<u64> {
+        self.inner.executor.memory()
+    }
+
     pub async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> Result<Page<Job>, SchedulerError> {
         Ok(self.inner.store.jobs(filter, page).await?)
     }

@@ -11,4 +11,6 @@ pub struct LimitBounds {
     pub defaults: Limits,
     /// The most that a job may ask for.
     pub caps: Limits,
+    /// Bytes of memory that the guests of all tenants may hold together (`executor.memory`), where that is bounded.
+    pub executor_memory: Option<u64>,
 }

@@ -13,6 +13,7 @@ mod fuzz;
 mod guests;
 mod history;
 mod hostile;
+mod memory;
 mod readme;
 mod sandbox;
 mod scheduler;

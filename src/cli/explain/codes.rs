@@ -35,6 +35,11 @@ pub const CODES: &[Code] = &[
         "the guest asked for more memory than limits.memory gives it, and died of the refusal",
         "raise limits.memory, or let the guest work in smaller pieces",
     ),
+    code(
+        "executor-memory",
+        "the guest asked for memory within limits.memory, but the guests beside it held all that the server gives its guests, and it died of the refusal",
+        "nothing is wrong with the job, which is attempted again by its retry policy; let the operator raise executor.memory, or lower limits.memory of what holds much",
+    ),
     code("timeout", "the attempt took longer than limits.timeout, time in host calls included", "raise limits.timeout, or find out what the guest waits for"),
     code("cancelled", "somebody, a later firing, or a server that stopped ended the run", "run it again with bellcage trigger JOB if it is still wanted"),
     code(

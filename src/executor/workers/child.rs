@@ -23,6 +23,7 @@ use super::code::Code;
 use super::link::{self, Link};
 use super::message::{FromWorker, Haste, Number, Order, ToWorker, Told};
 use crate::component::{EngineSettings, engine_config};
+use crate::executor::budget::Budget;
 use crate::executor::confine::{self, Bounds, Confinement, Worn};
 use crate::executor::crew::Crew;
 use crate::executor::directory::{Directory, Source};
@@ -30,7 +31,7 @@ use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
 use crate::executor::news::News;
 use crate::executor::outside::{Answer, Call, Refusal, Way};
-use crate::executor::sandbox::{self, Asked, Loaded, PoolFull, unstarted};
+use crate::executor::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
 use crate::executor::turns::{self, Bell};
@@ -48,6 +49,8 @@ pub(super) struct Brief {
     pub engine: EngineSettings,
     /// Attempts at once.
     pub slots: u32,
+    /// Bytes that they may hold together.
+    pub memory: u64,
     pub loaded_max: usize,
     pub confinement: Confinement,
     /// Tests only: attempts whose program's name says so try to get out.
@@ -165,11 +168,7 @@ fn listen(socket: OwnedFd, bell: Arc<Bell>) -> io::Result<()> {
 
 impl GivenDirectory {
     pub fn of(directory: &Directory) -> Self {
-        let scratch = match directory.source {
-            Source::Scratch { bytes } => Some(bytes),
-            Source::Listed { .. } | Source::Opened { .. } => None,
-        };
-        Self { at: directory.at.clone(), write: directory.write, scratch }
+        Self { at: directory.at.clone(), write: directory.write, scratch: directory.scratch_bytes() }
     }
 
     fn opened(&self, descriptor: OwnedFd) -> Directory {
@@ -233,6 +232,7 @@ struct Worker {
     ended: Notify,
     /// An attempt has told something.
     news: Arc<Notify>,
+    budget: Arc<Budget>,
     directories: Vec<Directory>,
     #[cfg(debug_assertions)]
     escapes: bool,
@@ -246,8 +246,6 @@ type Components = HashMap<u32, Result<Arc<Loaded>, Ending>>;
 impl Worker {
     fn new(brief: &Brief, code: Code, linker: Linker<Guest>, running: Arc<Running>, ticker: Ticker) -> Self {
         let (crew, attempts, asked, questions, said, has_said, ended, news) = Default::default();
-        #[cfg(not(debug_assertions))]
-        let _ = brief;
         Self {
             code,
             linker,
@@ -261,6 +259,7 @@ impl Worker {
             has_said,
             ended,
             news,
+            budget: Arc::new(Budget::new(brief.memory, brief.slots.into())),
             directories: Vec::new(),
             #[cfg(debug_assertions)]
             escapes: brief.escapes,
@@ -423,9 +422,10 @@ impl Going {
             going.ask_what_no_guest_may(&request.program);
         }
         let way = (!request.reach.is_empty()).then(|| Arc::new(Asks { worker: worker.clone(), attempt }) as Arc<dyn Way>);
+        let around = Around { budget: worker.budget.clone(), way };
         going.report = Some(loop {
             let ended = worker.ended.notified();
-            match sandbox::run(&loaded, &request, signal, way.as_ref()).await {
+            match sandbox::run(&loaded, &request, signal, &around).await {
                 Ok(report) => break report,
                 Err(PoolFull) => {
                     worker.say(&FromWorker::Waiting { attempt });

@@ -312,7 +312,7 @@ async fn alone(config: WorkersConfig, gate: Gate, replies: Arc<Replies<Answer>>,
         Ok(Err(ending)) => return answer(job, ending),
         Err(error) => return answer(job, no_worker(&error.to_string())),
     };
-    let mut process = match Process::start_with(&config, &gate, 1, replies, &directories, &opened).await {
+    let mut process = match Process::start_with(&config, &gate, 1, replies, config.memory_of(&job.request).guest, &directories, &opened).await {
         Ok(process) => process,
         Err(StartError::Spawn(why)) if directories.iter().any(|directory| matches!(directory.source, Source::Scratch { .. })) => {
             let message = format!("a scratch directory needs namespaces of its own and a file system in memory, and the process got none: {why}");

@@ -27,7 +27,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use super::budget::usual_memory;
 use super::confine::{Confinement, Missing};
+use super::directory::Directory;
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
 use super::pool::LOADED_MAX;
@@ -67,6 +69,9 @@ pub struct WorkersConfig {
     pub hang_after: Duration,
     /// A worker in which an attempt goes on for so long after it had to end is killed.
     pub overrun_max: Duration,
+    /// Bytes of memory that all guests may hold together: three quarters in worker processes, each an equal part of them; a quarter in
+    /// processes of their own, each for all that its attempt may ask for, or they wait.
+    pub memory: u64,
     /// A worker is replaced after so many attempts …
     pub recycle_after: u64,
     /// … or when it holds so many bytes more than its attempts and its warm slots may.
@@ -94,6 +99,7 @@ impl WorkersConfig {
             confinement: Confinement::default(),
             hang_after: Duration::from_secs(5),
             overrun_max: Duration::from_secs(5),
+            memory: usual_memory(),
             recycle_after: 1_000_000,
             recycle_memory: 512 << 20,
             #[cfg(debug_assertions)]
@@ -110,9 +116,40 @@ impl WorkersConfig {
         true
     }
 
+    /// Of all processes for single attempts.
+    fn memory_alone(&self) -> u64 {
+        self.memory / 4
+    }
+
+    /// Of each worker.
+    fn memory_of_worker(&self) -> u64 {
+        (self.memory - self.memory_alone()) / self.workers as u64
+    }
+
+    /// What is kept for an attempt in a process of its own: its guest's memory, and its scratch directories, which are in memory too.
+    fn memory_of(&self, request: &AttemptRequest) -> Share {
+        let scratch = request.directories.iter().filter_map(Directory::scratch_bytes).fold(0, u64::saturating_add);
+        let all = request.limits.memory.saturating_add(scratch).min(self.memory_alone());
+        Share { all, guest: all.saturating_sub(scratch).max(all / 2) }
+    }
+
     fn slots_per_worker(&self) -> usize {
         self.slots.div_ceil(self.workers)
     }
+}
+
+/// Bytes of memory of an attempt in a process of its own.
+struct Share {
+    all: u64,
+    /// The guest's own.
+    guest: u64,
+}
+
+/// Permits are for so many bytes.
+const PERMIT: u64 = 64 << 10;
+
+fn permits(bytes: u64) -> usize {
+    usize::try_from(bytes / PERMIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
 /// Why the executor could not start.
@@ -154,6 +191,8 @@ pub struct Workers {
     processes: usize,
     free: Semaphore,
     alone: Semaphore,
+    memory_alone: Semaphore,
+    config: WorkersConfig,
     running: RunningSet,
     next: AtomicU64,
     changed: Arc<Notify>,
@@ -189,7 +228,7 @@ impl Workers {
             tracing::warn!("worker processes are confined without {}", list.join(", "));
         }
         let processes = config.alone_max.max(1);
-        let (free, alone) = (Semaphore::new(config.slots), Semaphore::new(processes));
+        let (free, alone, memory_alone) = (Semaphore::new(config.slots), Semaphore::new(processes), Semaphore::new(permits(config.memory_alone())));
         Ok(Self {
             engine: config.engine.clone(),
             keepers,
@@ -198,6 +237,8 @@ impl Workers {
             processes,
             free,
             alone,
+            memory_alone,
+            config,
             running: RunningSet::default(),
             next: AtomicU64::new(1),
             changed,
@@ -253,6 +294,16 @@ impl Executor for Workers {
                 _ => return cancelled(),
             },
         };
+        let _memory = match request.is_alone() {
+            false => None,
+            true => {
+                let pages = u32::try_from(permits(self.config.memory_of(&request).all)).unwrap_or(u32::MAX);
+                match signal.or_stopped(self.memory_alone.acquire_many(pages)).await {
+                    Some(Ok(permit)) => Some(permit),
+                    _ => return cancelled(),
+                }
+            }
+        };
         let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
         let mut request = Box::new(request);
         loop {
@@ -300,6 +351,10 @@ impl Executor for Workers {
 
     fn processes(&self) -> usize {
         self.processes
+    }
+
+    fn memory(&self) -> Option<u64> {
+        Some(self.config.memory)
     }
 
     fn cancel(&self, run: RunId, reason: &str) {

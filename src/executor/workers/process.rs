@@ -173,15 +173,16 @@ impl AsRawFd for Child {
 impl Process {
     /// A worker that is ready. `slots` are the attempts it may have at once.
     pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize, replies: Arc<Replies<Answer>>) -> Result<Self, StartError> {
-        Self::start_with(config, gate, slots, replies, &[], &[]).await
+        Self::start_with(config, gate, slots, replies, config.memory_of_worker(), &[], &[]).await
     }
 
-    /// One that has `directories`, of which those that exist were opened, each in its place.
+    /// One whose guests may hold `memory` together, and that has `directories`, of which those that exist were opened, each in its place.
     pub async fn start_with(
         config: &WorkersConfig,
         gate: &Gate,
         slots: usize,
         replies: Arc<Replies<Answer>>,
+        memory: u64,
         directories: &[Directory],
         opened: &[Option<OwnedFd>],
     ) -> Result<Self, StartError> {
@@ -191,7 +192,7 @@ impl Process {
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null").map_err(failed)?;
         let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|e| failed(e.into()));
         let program = text(std::os::unix::ffi::OsStrExt::as_bytes(config.program.as_os_str()).to_vec())?;
-        let brief = serde_json::to_vec(&brief(config, slots, directories)).map_err(|e| failed(e.into()))?;
+        let brief = serde_json::to_vec(&brief(config, slots, memory, directories)).map_err(|e| failed(e.into()))?;
         let args = vec![program.clone(), text(SUBCOMMAND.into())?, text(brief)?];
         let given = directories.iter().zip(opened).filter_map(|(directory, opened)| match (&directory.source, opened) {
             (Source::Scratch { bytes }, _) => Some(Given::Scratch(*bytes)),
@@ -604,8 +605,9 @@ fn open(artefact: &Artefact) -> Result<OwnedFd, Ending> {
     artefact.open().map(|(file, _)| file.into()).map_err(|e| Ending::refused(e.code(), e.to_string()))
 }
 
-fn brief(config: &WorkersConfig, slots: usize, directories: &[Directory]) -> Brief {
+fn brief(config: &WorkersConfig, slots: usize, memory: u64, directories: &[Directory]) -> Brief {
     Brief {
+        memory,
         engine: config.engine.clone(),
         slots: u32::try_from(slots).unwrap_or(u32::MAX),
         loaded_max: config.loaded_max,

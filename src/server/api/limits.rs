@@ -12,5 +12,5 @@ use crate::wire;
 pub(in crate::server) async fn show(State(app): State<Arc<App>>, identity: Identity, params: Params) -> Reply {
     params.finish()?;
     let (defaults, caps) = app.scheduler.limits(&identity.tenant);
-    reply(json(&wire::LimitBounds { defaults, caps })?)
+    reply(json(&wire::LimitBounds { defaults, caps, executor_memory: app.scheduler.executor_memory() })?)
 }
