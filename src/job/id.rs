@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +30,13 @@ fn is_name(s: &str) -> bool {
     }
 }
 
+/// Shared by its copies: names go with everything that happens to a run.
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(Box<str>);
+        pub struct $type(Arc<str>);
 
         impl $type {
             pub fn as_str(&self) -> &str {
@@ -55,7 +57,7 @@ macro_rules! name {
         }
         impl From<$type> for String {
             fn from(v: $type) -> String {
-                v.0.into()
+                v.as_str().to_owned()
             }
         }
         impl fmt::Display for $type {

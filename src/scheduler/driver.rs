@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::executor::{AttemptReport, AttemptRequest, Reach};
@@ -25,7 +26,7 @@ use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, Stdout};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
 
-use super::steps::{Ended, Free, REPLACED, Settling};
+use super::steps::{Ended, Firings, Free, REPLACED, Settling};
 use super::{EventKind, InFlight, Inner, Phase};
 
 /// The longest sleep without a look at the store.
@@ -34,6 +35,10 @@ const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(10);
 const FULL_LOOK: SignedDuration = SignedDuration::from_millis(50);
 /// How long jobs that are due wait for slots to become free before their runs are stored as waiting.
 const SLOTS_WAIT: Duration = Duration::from_millis(20);
+/// Commits of firings on their way while another one is decided about.
+const COMMITS_BESIDE: usize = 1;
+/// How often, amid a burst, what comes due beside jobs is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_millis(500);
 /// How often the progress of a run is told at most, and the time that each telling takes of all others'.
@@ -48,7 +53,7 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     let renewer = tokio::spawn(renew(inner.clone()));
     let teller = tokio::spawn(tell_progress(inner.clone()));
     let slots = Arc::new(Slots { half: inner.executor.slots() / 2, ..Slots::default() });
-    let mut driver = Driver { inner: inner.clone(), ended, slots, alone: Arc::default(), pruned: Instant::now() };
+    let mut driver = Driver::new(Starter { inner: inner.clone(), ended, slots, alone: Arc::default() });
     while *inner.phase.borrow() == Phase::Running {
         match driver.turn().await {
             Ok(true) => {}
@@ -58,6 +63,10 @@ pub(super) async fn drive(inner: Arc<Inner>) {
                 tokio::time::sleep(STORE_WAIT).await;
             }
         }
+    }
+    // What was being committed is running when it is stored.
+    while let Err(error) = driver.committed(0).await {
+        tracing::error!(%error, "the store failed; jobs that were being fired come due again");
     }
     // Every attempt holds a sender: the collector ends when the last one has been stored.
     drop(driver);
@@ -70,12 +79,21 @@ pub(super) async fn drive(inner: Arc<Inner>) {
 }
 
 struct Driver {
+    starter: Starter,
+    /// Firings on their way to the store.
+    commits: JoinSet<Result<bool, StoreError>>,
+    looked: Instant,
+    pruned: Instant,
+}
+
+/// Lets attempts begin.
+#[derive(Clone)]
+struct Starter {
     inner: Arc<Inner>,
     ended: mpsc::Sender<Ended>,
     slots: Arc<Slots>,
     /// Those of attempts that have a process of their own, or wait for one.
     alone: Arc<Slots>,
-    pruned: Instant,
 }
 
 /// The executor's slots, or some of them.
@@ -89,94 +107,54 @@ struct Slots {
     freed: Notify,
 }
 
-/// One slot, taken until this is dropped.
-struct Slot(Arc<Slots>);
+/// So many slots, taken until this is dropped.
+struct Taken {
+    of: Arc<Slots>,
+    n: usize,
+}
 
-impl Slot {
-    fn take(slots: &Arc<Slots>) -> Self {
-        slots.taken.fetch_add(1, Ordering::AcqRel);
-        Self(slots.clone())
+impl Taken {
+    fn from(slots: &Arc<Slots>, n: usize) -> Self {
+        slots.taken.fetch_add(n, Ordering::AcqRel);
+        Self { of: slots.clone(), n }
+    }
+
+    /// One of them, or where none is left, one more.
+    fn one(&mut self) -> Self {
+        match self.n.checked_sub(1) {
+            Some(left) => self.n = left,
+            None => return Self::from(&self.of, 1),
+        }
+        Self { of: self.of.clone(), n: 1 }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Taken {
     fn drop(&mut self) {
-        let Slots { half, taken, freed } = &*self.0;
-        if taken.fetch_sub(1, Ordering::AcqRel) == *half {
+        let Slots { half, taken, freed } = &*self.of;
+        let before = taken.fetch_sub(self.n, Ordering::AcqRel);
+        if before >= *half && before - self.n < *half {
             freed.notify_one();
         }
     }
 }
 
-impl Driver {
-    /// One look at everything that is due. True where there may be more at once.
-    async fn turn(&mut self) -> Result<bool, StoreError> {
-        let Inner { steps, clock, executor, .. } = &*self.inner;
-        let max = self.to_fire().await;
-        let fired = steps.fire(clock.now(), max, self.free()).await?;
+impl Starter {
+    /// Stores what was decided about jobs; what starts with it begins, in the slots taken for it. True where there may be more at once.
+    async fn fire(self, firings: Firings, free: Free, mut slots: Taken) -> Result<bool, StoreError> {
+        let fired = self.inner.steps.carry_out(firings, free).await?;
         for run in &fired.cancel {
-            executor.cancel(*run, REPLACED);
+            self.inner.executor.cancel(*run, REPLACED);
         }
-        fired.started.into_iter().for_each(|claimed| self.begin(claimed));
-        let goes_on = |again: &ClaimedRun| self.inner.in_flight().get_mut(&again.run.id).map(|ours| ours.token = again.lease.token).is_some();
-        let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
-        let claimed = steps.claim(clock.now(), self.free()).await?;
-        claimed.runs.into_iter().for_each(|claimed| self.begin(claimed));
-        if self.pruned.elapsed() >= PRUNE_EVERY {
-            self.pruned = Instant::now();
-            self.prune().await?;
-        }
-        Ok(fired.more || more_lost || claimed.more)
+        fired.started.into_iter().for_each(|claimed| self.begin(claimed, slots.one()));
+        Ok(fired.more)
     }
 
-    /// How many jobs to fire at once: amid a burst as many as can start, where slots become free soon, else all.
-    async fn to_fire(&self) -> usize {
-        let enough = self.inner.steps.waiting().min(self.slots.half);
-        if enough == 0 {
-            return usize::MAX;
-        }
-        let began = Instant::now();
-        loop {
-            let free = self.free_slots();
-            if free >= enough {
-                return free;
-            }
-            let slots = async {
-                tokio::select! { () = self.slots.freed.notified() => {} () = self.inner.wake.notified() => {} }
-            };
-            if tokio::time::timeout_at(began + SLOTS_WAIT, slots).await.is_err() {
-                return usize::MAX;
-            }
-        }
-    }
-
-    fn begin(&self, claimed: ClaimedRun) {
+    fn begin(&self, claimed: ClaimedRun, slot: Taken) {
         let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
         self.inner.in_flight().insert(claimed.run.id, ours);
-        let alone = claimed.job.spec.is_alone().then(|| Slot::take(&self.alone));
-        let taken = (Slot::take(&self.slots), alone);
-        tokio::spawn(attempt(self.inner.clone(), Box::new(claimed), taken, self.ended.clone()));
-    }
-
-    async fn sleep(&self) {
-        let Inner { store, clock, wake, .. } = &*self.inner;
-        let due = match store.next_due().await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::error!(%error, "the store failed; trying again");
-                tokio::time::sleep(STORE_WAIT).await;
-                return;
-            }
-        };
-        let now = clock.now();
-        // With every slot taken, a run that is due waits for an attempt to end, which wakes us; jobs that come due meanwhile
-        // are looked at often enough.
-        let due = due.map(|due| if self.free_slots() == 0 { due.max(now.saturating_add(FULL_LOOK).unwrap_or(now)) } else { due });
-        let until = plan::wake(due, now, LONGEST_SLEEP);
-        tokio::select! {
-            () = clock.sleep_until(until) => {}
-            () = wake.notified() => {}
-        }
+        let alone = claimed.job.spec.is_alone().then(|| Taken::from(&self.alone, 1));
+        tokio::spawn(attempt(self.inner.clone(), Box::new(claimed), (slot, alone), self.ended.clone()));
     }
 
     fn free(&self) -> Free {
@@ -195,9 +173,119 @@ impl Driver {
         let free = slots.saturating_sub(self.slots.taken.load(Ordering::Acquire));
         free.min(unstored_max.saturating_sub(self.inner.in_flight().len()))
     }
+}
+
+impl Driver {
+    fn new(starter: Starter) -> Self {
+        Self { starter, commits: JoinSet::new(), looked: Instant::now(), pruned: Instant::now() }
+    }
+
+    /// One look at everything that is due. True where there may be more at once.
+    async fn turn(&mut self) -> Result<bool, StoreError> {
+        let max = self.to_fire().await?;
+        let inner = self.starter.inner.clone();
+        let mut more = match inner.steps.due(inner.clock.now(), max).await? {
+            Some(firings) => self.fire(firings).await?,
+            None => self.committed(0).await?,
+        };
+        if self.commits.is_empty() || self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            more |= self.look(&inner).await?;
+        }
+        Ok(more || inner.steps.waiting() > 0)
+    }
+
+    /// Amid a burst, the next batch is decided about while the store has one.
+    async fn fire(&mut self, firings: Firings) -> Result<bool, StoreError> {
+        let steps = &self.starter.inner.steps;
+        let (any_alone, goes_on, batch_max) = (firings.any_alone(), steps.waiting() > 0, steps.batch_max);
+        let more = any_alone && self.committed(0).await?;
+        let mut free = self.starter.free();
+        free.slots = free.slots.min(batch_max);
+        // Processes are taken when attempts begin: only one commit at a time may count on them.
+        if !self.commits.is_empty() {
+            free.alone = 0;
+        }
+        let slots = Taken::from(&self.starter.slots, free.slots);
+        self.commits.spawn(self.starter.clone().fire(firings, free, slots));
+        Ok(self.committed(if goes_on && !any_alone { COMMITS_BESIDE } else { 0 }).await? || more)
+    }
+
+    /// Waits until at most so many commits of firings are left. True where one of those that ended said that there may be more.
+    async fn committed(&mut self, left: usize) -> Result<bool, StoreError> {
+        let mut more = false;
+        while self.commits.len() > left
+            && let Some(committed) = self.commits.join_next().await
+        {
+            more |= outcome(committed)?;
+        }
+        Ok(more)
+    }
+
+    /// What comes due beside jobs: runs that were lost or wait, and history that is old enough to go.
+    async fn look(&mut self, inner: &Inner) -> Result<bool, StoreError> {
+        let Inner { steps, clock, .. } = inner;
+        let goes_on = |again: &ClaimedRun| inner.in_flight().get_mut(&again.run.id).map(|ours| ours.token = again.lease.token).is_some();
+        let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
+        let claimed = steps.claim(clock.now(), self.starter.free()).await?;
+        let mut slots = Taken::from(&self.starter.slots, claimed.runs.len());
+        claimed.runs.into_iter().for_each(|claimed| self.starter.begin(claimed, slots.one()));
+        if self.pruned.elapsed() >= PRUNE_EVERY {
+            self.pruned = Instant::now();
+            self.prune().await?;
+        }
+        Ok(more_lost || claimed.more)
+    }
+
+    /// How many jobs to fire at once: amid a burst as many as can start, where slots become free soon, else all.
+    async fn to_fire(&mut self) -> Result<usize, StoreError> {
+        let Starter { inner, slots, .. } = self.starter.clone();
+        let enough = inner.steps.waiting().min(slots.half);
+        if enough == 0 {
+            return Ok(usize::MAX);
+        }
+        let mut began = Instant::now();
+        loop {
+            let free = self.starter.free_slots();
+            if free >= enough {
+                return Ok(free);
+            }
+            tokio::select! {
+                () = slots.freed.notified() => {}
+                () = inner.wake.notified() => {}
+                // Slots were taken for what it starts, which begins now.
+                Some(committed) = self.commits.join_next() => {
+                    outcome(committed)?;
+                    began = Instant::now();
+                }
+                () = tokio::time::sleep_until(began + SLOTS_WAIT), if self.commits.is_empty() => return Ok(usize::MAX),
+            }
+        }
+    }
+
+    async fn sleep(&self) {
+        let Inner { store, clock, wake, .. } = &*self.starter.inner;
+        let due = match store.next_due().await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "the store failed; trying again");
+                tokio::time::sleep(STORE_WAIT).await;
+                return;
+            }
+        };
+        let now = clock.now();
+        // With every slot taken, a run that is due waits for an attempt to end, which wakes us; jobs that come due meanwhile
+        // are looked at often enough.
+        let due = due.map(|due| if self.starter.free_slots() == 0 { due.max(now.saturating_add(FULL_LOOK).unwrap_or(now)) } else { due });
+        let until = plan::wake(due, now, LONGEST_SLEEP);
+        tokio::select! {
+            () = clock.sleep_until(until) => {}
+            () = wake.notified() => {}
+        }
+    }
 
     async fn prune(&self) -> Result<(), StoreError> {
-        let Inner { options, store, clock, .. } = &*self.inner;
+        let Inner { options, store, clock, .. } = &*self.starter.inner;
         let before = clock.now().saturating_sub(options.keep_for).unwrap_or(Timestamp::MIN);
         let gone = store.prune(Retention { before, runs_per_job_max: options.keep_runs_per_job, max: PRUNE_ROWS }).await?;
         if gone > 0 {
@@ -207,8 +295,17 @@ impl Driver {
     }
 }
 
+fn outcome(committed: Result<Result<bool, StoreError>, JoinError>) -> Result<bool, StoreError> {
+    match committed.map_err(JoinError::try_into_panic) {
+        Ok(committed) => committed,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime is being shut down.
+        Err(Err(_)) => Err(StoreError::Closed),
+    }
+}
+
 /// One attempt: resolve, run, hand over.
-async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Slot, Option<Slot>), ended: mpsc::Sender<Ended>) {
+async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Taken, Option<Taken>), ended: mpsc::Sender<Ended>) {
     let going = async {
         match request(&inner, &mut claimed).await {
             Ok(request) => inner.executor.run(request).await,

@@ -56,6 +56,23 @@ impl Free {
     const NONE: Self = Self { slots: 0, alone: 0 };
 }
 
+/// What was decided about jobs that came due, on its way to the store.
+pub(super) struct Firings {
+    leased: Vec<LeasedJob>,
+    decided: Vec<FiringCommit>,
+    calendars: Calendars,
+    now: Timestamp,
+    /// There may be more jobs that are due.
+    more: bool,
+}
+
+impl Firings {
+    /// Runs of one of the jobs have a process each.
+    pub fn any_alone(&self) -> bool {
+        self.leased.iter().any(|leased| leased.job.spec.is_alone())
+    }
+}
+
 /// What `fire` did.
 pub(super) struct Fired {
     /// There may be more at once.
@@ -103,25 +120,40 @@ impl Steps {
 
     /// Fires at most `max` jobs that are due, and claims runs with them as far as these are free. Where nothing is due nothing is claimed.
     pub async fn fire(&self, now: Timestamp, max: usize, free: Free) -> Result<Fired, StoreError> {
+        match self.due(now, max).await? {
+            Some(firings) => self.carry_out(firings, free).await,
+            None => Ok(Fired { more: false, cancel: Vec::new(), started: Vec::new() }),
+        }
+    }
+
+    /// Decides about at most `max` jobs that are due. `None` where none is.
+    pub async fn due(&self, now: Timestamp, max: usize) -> Result<Option<Firings>, StoreError> {
         let mut leased = std::mem::take(&mut *self.ahead());
         if leased.is_empty() {
             leased = self.lease_due(now).await?;
         }
-        let mut later = leased.split_off(leased.len().min(max.clamp(1, self.batch_max)));
-        let mut fired = Fired { more: leased.len() + later.len() >= self.batch_max || !later.is_empty(), cancel: Vec::new(), started: Vec::new() };
+        let found = leased.len();
+        let later = leased.split_off(found.min(max.clamp(1, self.batch_max)));
+        let more = found >= self.batch_max || !later.is_empty();
+        self.put_ahead(later);
         if leased.is_empty() {
-            return Ok(fired);
+            return Ok(None);
         }
         let calendars = self.calendars(&leased).await?;
-        let firings = leased.iter().map(|job| self.decide(job, &calendars, now)).collect();
-        let more = fired.more && later.len() < self.batch_max;
+        let decided = leased.iter().map(|job| self.decide(job, &calendars, now)).collect();
+        Ok(Some(Firings { leased, decided, calendars, now, more }))
+    }
+
+    /// Stores what was decided, and claims runs with it as far as these are free.
+    pub async fn carry_out(&self, firings: Firings, free: Free) -> Result<Fired, StoreError> {
+        let Firings { leased, decided, calendars, now, more } = firings;
+        let mut fired = Fired { more, cancel: Vec::new(), started: Vec::new() };
+        let more = more && self.waiting() < self.batch_max;
         // The next batch is leased in the same breath: the store has work while it is decided about.
         let ahead = async { if more { self.lease_due(now).await } else { Ok(Vec::new()) } };
-        let (committed, ahead) = tokio::join!(self.commit(firings, free, now, &mut fired), ahead);
+        let (committed, ahead) = tokio::join!(self.commit(decided, free, now, &mut fired), ahead);
         // Where that failed, the next turn finds out.
-        later.extend(ahead.unwrap_or_default());
-        later.sort_by_key(|leased| std::cmp::Reverse(leased.job.spec.priority));
-        *self.ahead() = later;
+        self.put_ahead(ahead.unwrap_or_default());
         match committed {
             Err(StoreError::Refused(_)) => self.commit_each(&leased, &calendars, now, &mut fired).await?,
             done => done?,
@@ -167,6 +199,15 @@ impl Steps {
 
     async fn lease_due(&self, now: Timestamp) -> Result<Vec<LeasedJob>, StoreError> {
         self.store.lease_due(&self.owner, now, self.lease_end(now), self.batch_max).await
+    }
+
+    /// Jobs that are to be fired later, the most urgent first.
+    fn put_ahead(&self, leased: Vec<LeasedJob>) {
+        if !leased.is_empty() {
+            let mut ahead = self.ahead();
+            ahead.extend(leased);
+            ahead.sort_by_key(|leased| std::cmp::Reverse(leased.job.spec.priority));
+        }
     }
 
     fn ahead(&self) -> MutexGuard<'_, Vec<LeasedJob>> {

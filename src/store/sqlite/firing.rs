@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use rusqlite::params;
 
 use super::live::Running;
-use super::rows::{self, At, Code, Json, at};
-use super::writer::{Done, Writer};
+use super::record::{MovedJobs, NewRuns};
+use super::rows::{At, Code, Json, job_state};
+use super::writer::{Db, Done, Writer};
 use crate::job::{Cause, JobKey, Run, RunId, RunState};
 use crate::store::{ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, RunClaim, UNFINISHED_MAX, Unfinished, apply};
 
@@ -19,6 +20,18 @@ struct Starting<'a> {
     /// How many more may have a process of their own.
     alone: usize,
     started: Vec<ClaimedRun>,
+}
+
+/// What a batch of firings writes.
+struct Rows<'a> {
+    runs: NewRuns<'a>,
+    jobs: MovedJobs<'a>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(db: &'a Db) -> rusqlite::Result<Self> {
+        Ok(Self { runs: db.new_runs()?, jobs: db.moved_jobs()? })
+    }
 }
 
 impl Writer {
@@ -91,14 +104,18 @@ impl Writer {
     }
 
     pub(super) fn commit_firings(&mut self, firings: &[FiringCommit]) -> Done<Vec<Fenced>> {
-        firings.iter().map(|firing| self.commit_firing(firing, None)).collect()
+        let db = self.db.clone();
+        let mut rows = Rows::of(&db)?;
+        firings.iter().map(|firing| self.commit_firing(firing, None, &mut rows)).collect()
     }
 
     /// Where no run waits that could go first, those that the firings make are written once, as running, instead of twice.
     pub(super) fn commit_and_claim(&mut self, firings: &[FiringCommit], claim: &RunClaim) -> Done<(Vec<Fenced>, Vec<ClaimedRun>)> {
-        let mut starting = Starting { claim, alone: claim.alone, started: Vec::new() };
+        let mut starting = Starting { claim, alone: claim.alone, started: Vec::with_capacity(firings.len()) };
         let at_once = self.nothing_goes_before(firings, claim)?;
-        let answers = firings.iter().map(|firing| self.commit_firing(firing, at_once.then_some(&mut starting))).collect::<Done<Vec<_>>>()?;
+        let db = self.db.clone();
+        let mut rows = Rows::of(&db)?;
+        let answers = firings.iter().map(|firing| self.commit_firing(firing, at_once.then_some(&mut starting), &mut rows)).collect::<Done<Vec<_>>>()?;
         let Starting { mut started, alone, .. } = starting;
         if !at_once || started.len() < firings.iter().map(runs_of).sum() {
             started.extend(self.claim_runs(&RunClaim { max: claim.max - started.len(), alone, ..claim.clone() })?);
@@ -115,7 +132,7 @@ impl Writer {
         Ok(plain && room && none_held && !self.anything_ready(claim.now)?)
     }
 
-    fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<&mut Starting<'_>>) -> Done<Fenced> {
+    fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<&mut Starting<'_>>, rows: &mut Rows<'_>) -> Done<Fenced> {
         let Some(id) = self.live.leased(firing.token) else { return Ok(Fenced::LeaseLost) };
         if self.live.job(&self.db, id)?.is_none_or(|row| row.job.key != firing.job) {
             return Ok(Fenced::LeaseLost);
@@ -127,7 +144,7 @@ impl Writer {
                 FiringStep::Run(run) => {
                     let inserted = match &at_once {
                         Some(starting) if self.may_start(id, run, starting)? => {
-                            running = self.insert_running(id, run, starting.claim)?;
+                            running = self.insert_running(id, run, starting.claim, &mut rows.runs)?;
                             running.is_some()
                         }
                         _ => self.insert_run(id, run)?,
@@ -147,14 +164,11 @@ impl Writer {
         let job = &mut row.job;
         let follows = job.spec.trigger.is_after();
         (job.next_fire, job.wake_at) = (firing.next_fire, firing.wake_at);
-        db.execute(
-            "UPDATE job SET next_fire = ?, wake_at = ?, last_skip = ? WHERE id = ?",
-            params![at(firing.next_fire), at(firing.wake_at), row.last_skip, id],
-        )?;
+        rows.jobs.put(id, firing, row.last_skip)?;
         if job.state != firing.state || job.pause != firing.pause {
             job.state.clone_from(&firing.state);
             job.pause.clone_from(&firing.pause);
-            let (state, reason) = rows::job_state(&firing.state);
+            let (state, reason) = job_state(&firing.state);
             db.execute("UPDATE job SET state = ?, reason = ?, pause = ? WHERE id = ?", params![state, reason, firing.pause.as_ref().map(Json), id])?;
         }
         if let (Some(running), Some(starting)) = (running, at_once) {
@@ -177,11 +191,12 @@ impl Writer {
     }
 
     /// Adds a run as one that is running. `None` where the firing has one already.
-    fn insert_running(&mut self, job: i64, run: &Run, claim: &RunClaim) -> Done<Option<Running>> {
+    fn insert_running(&mut self, job: i64, run: &Run, claim: &RunClaim, rows: &mut NewRuns<'_>) -> Done<Option<Running>> {
         let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
         let mut running = Running { run: run.clone(), tenant, job, held: self.live.hold(&claim.owner, claim.until) };
         apply::start(&mut running.run, claim.now);
-        let inserted = self.write_run(&running.run, tenant, job, None, Some(&running.held))?;
+        let inserted = rows.insert(&running.run, tenant, job, None, Some(&running.held))?;
+        self.live.tally.unfinished += u64::from(inserted);
         Ok(inserted.then_some(running))
     }
 

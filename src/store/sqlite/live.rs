@@ -20,7 +20,7 @@ use crate::store::starts::Starts;
 use crate::store::{ClaimedRun, Lease, Owner, StoreCounts};
 
 /// Jobs kept decoded, in each of two generations.
-const JOBS_MAX: usize = 8_192;
+const JOBS_MAX: usize = 16_384;
 /// Tenants whose number is remembered.
 const TENANTS_MAX: usize = 10_000;
 /// Fencing tokens reserved at once, so that giving out one is no write.

@@ -26,6 +26,7 @@ mod log;
 mod open;
 mod rate;
 mod reader;
+mod record;
 mod rows;
 mod runs;
 mod secrets;
@@ -71,7 +72,7 @@ pub struct Sqlite {
     writes: Option<mpsc::Sender<Box<dyn Request>>>,
     reads: Option<mpsc::Sender<Read>>,
     counts: Arc<Published>,
-    writer: Option<JoinHandle<Db>>,
+    writer: Option<JoinHandle<Option<Db>>>,
     carrier: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     /// Held as long as this lives.
@@ -101,8 +102,7 @@ impl Sqlite {
 
         let (writes, queue) = mpsc::channel(options.queue_max.max(1));
         let (log, carrier) = log::carried_by(&mut db.connection, open::carrier(&file)?).map_err(|e| open::failed(&file, &e))?;
-        let writer = Writer { db, live };
-        let writer = spawn("store-writer", move || writer.run(queue, log))?;
+        let writer = spawn("store-writer", move || Writer::new(db, live).run(queue, log))?;
         let carrier = spawn("store-carrier", move || carrier.run())?;
         let (reads, queue) = mpsc::channel(options.queue_max.max(1));
         let queue = Arc::new(std::sync::Mutex::new(queue));
@@ -140,7 +140,9 @@ impl Sqlite {
         let (to, answer) = oneshot::channel();
         let writes = self.writes.as_ref().ok_or(StoreError::Closed)?;
         writes.send(Box::new(Write { work, size, found: None, to })).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        // What is left of the request is dropped here: the writer has better things to do.
+        let (answer, _left) = answer.await.map_err(|_| StoreError::Closed)?;
+        answer
     }
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Db) -> Done<T> + Send + 'static) -> Result<T, StoreError> {
@@ -156,7 +158,7 @@ impl Drop for Sqlite {
         self.reads = None;
         self.readers.drain(..).for_each(|reader| _ = ended(reader));
         self.writes = None;
-        let db = self.writer.take().and_then(ended);
+        let db = self.writer.take().and_then(ended).flatten();
         self.carrier.take().and_then(ended);
         // Whoever closes the file last carries the rest of the log over into it; two who do so at once leave that to each other.
         drop(db);
@@ -333,11 +335,11 @@ impl Store for Sqlite {
     }
 
     async fn commit_firings(&self, firings: Vec<FiringCommit>) -> Result<Vec<Fenced>, StoreError> {
-        self.write(move |w| w.commit_firings(&firings)).await
+        self.write_many(firings.len().max(1), move |w| w.commit_firings(&firings)).await
     }
 
     async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError> {
-        self.write(move |w| w.commit_and_claim(&firings, &claim)).await
+        self.write_many(firings.len().max(1), move |w| w.commit_and_claim(&firings, &claim)).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -372,7 +374,7 @@ impl Store for Sqlite {
     }
 
     async fn finish_attempts(&self, ends: Arc<[AttemptEnd]>) -> Result<Vec<Fenced>, StoreError> {
-        self.write(move |w| w.finish_attempts(&ends)).await
+        self.write_many(ends.len().max(1), move |w| w.finish_attempts(&ends)).await
     }
 
     async fn claim_lost(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {

@@ -12,9 +12,10 @@ use rusqlite::params;
 
 use super::jobs::not_found;
 use super::live::{self, Held, Running};
+use super::record::EndedRuns;
 use super::rows::{self, At, Code, Count, Json, RUN, RUN_COLUMNS, Text, at};
 use super::writer::{Done, Writer};
-use crate::job::{Attempt, Cause, JobKey, Pause, Run, RunId, RunKey, RunResult, RunState, TenantId};
+use crate::job::{Cause, JobKey, Pause, Run, RunId, RunKey, RunState, TenantId};
 use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, RunClaim, Settled, StoreError, apply};
 
 /// Jobs with runs that wait for a process of their own that one claim looks at.
@@ -99,43 +100,9 @@ impl Writer {
 
     fn insert_run_with(&mut self, job: i64, run: &Run, turn: Turn) -> Done<bool> {
         let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
-        self.write_run(run, tenant, job, Some(turn), None)
-    }
-
-    /// Writes a run that is new: one that waits, or with its lease one that runs.
-    pub(super) fn write_run(&mut self, run: &Run, tenant: i64, job: i64, turn: Option<Turn>, held: Option<&Held>) -> Done<bool> {
-        let inserted = self.db.execute(
-            "INSERT INTO run (tenant, id, job, scheduled_at, cause, firing, upstream, key, backfill_max, start_at, start_deadline, priority, state, turn, component, args, \
-             attempt, lost, created_at, started_at, owner, token, lease_until) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            params![
-                tenant,
-                run.id,
-                job,
-                At(run.scheduled_at),
-                Code(run.cause),
-                run.cause.is_of_instant().then_some(1),
-                (run.cause == Cause::After).then_some(Json(&run.upstream)),
-                run.key.as_ref().map(Text),
-                run.backfill_max,
-                At(run.start_at),
-                at(run.start_deadline),
-                run.priority,
-                Code(run.state),
-                turn.map(|turn| turn as i64),
-                Text(&run.component),
-                run.args.as_ref().map(Json),
-                run.attempt,
-                run.lost_attempts,
-                At(run.created_at),
-                at(run.started_at),
-                held.map(|held| &*held.owner.0),
-                held.map(|held| Count(held.lease.token)),
-                held.map(|held| At(held.lease.until))
-            ],
-        )?;
-        self.live.tally.unfinished += inserted as u64;
-        Ok(inserted > 0)
+        let inserted = self.db.new_runs()?.insert(run, tenant, job, Some(turn), None)?;
+        self.live.tally.unfinished += u64::from(inserted);
+        Ok(inserted)
     }
 
     /// Writes a run that does not run, whatever changed of it.
@@ -173,16 +140,6 @@ impl Writer {
         if run.rate_limited {
             self.db.execute("UPDATE run SET start_at = ?, rate_limited = 1 WHERE tenant = ? AND id = ?", params![At(run.start_at), tenant, run.id])?;
         }
-        Ok(())
-    }
-
-    /// Writes what changes of a run that ran when it ends.
-    fn put_ended(&self, run: &Run, tenant: i64) -> Done<()> {
-        self.db.execute(
-            "UPDATE run SET state = 3, ended_at = ?, outcome = ?, error = ?, cancel = NULL, owner = NULL, token = NULL, lease_until = NULL \
-             WHERE tenant = ? AND id = ?",
-            params![at(run.ended_at), run.outcome.map(Code), run.error.as_ref().map(Json), tenant, run.id],
-        )?;
         Ok(())
     }
 
@@ -490,10 +447,12 @@ impl Writer {
     }
 
     pub(super) fn finish_attempts(&mut self, ends: &[AttemptEnd]) -> Done<Vec<Fenced>> {
-        ends.iter().map(|end| self.finish_attempt(end)).collect()
+        let db = self.db.clone();
+        let mut rows = db.ended_runs()?;
+        ends.iter().map(|end| self.finish_attempt(end, &mut rows)).collect()
     }
 
-    fn finish_attempt(&mut self, end: &AttemptEnd) -> Done<Fenced> {
+    fn finish_attempt(&mut self, end: &AttemptEnd, rows: &mut EndedRuns<'_>) -> Done<Fenced> {
         let AttemptEnd { run: id, token, attempt, settled, checkpoint, pause_job, now } = end;
         if self.live.running(*id).is_none_or(|running| running.held.lease.token != *token) {
             return Ok(Fenced::LeaseLost);
@@ -506,16 +465,16 @@ impl Writer {
             self.record_skip(job, &run.job, skip)?;
         } else {
             if let Some(attempt) = attempt {
-                self.insert_attempt(*id, attempt)?;
+                rows.insert_attempt(*id, attempt)?;
             }
             let job_exists = self.live.job(&self.db, job)?.is_some();
             apply::settle(&mut run, attempt.as_ref(), settled, job_exists, *now);
             match settled {
-                Settled::Ended { .. } => self.put_ended(&run, tenant)?,
+                Settled::Ended { .. } => rows.put(&run, tenant)?,
                 _ => self.put_idle(&run, tenant)?,
             }
             self.keep_checkpoint(&run, checkpoint.as_deref())?;
-            self.remember(tenant, job, &run, pause_job.as_ref())?;
+            self.remember(tenant, job, &run, pause_job.as_ref(), rows)?;
         }
         self.give_turn_beside(job, &run)?;
         Ok(Fenced::Done)
@@ -540,18 +499,17 @@ impl Writer {
     }
 
     /// What a job keeps of an attempt of its that ended.
-    fn remember(&mut self, tenant: i64, id: i64, run: &Run, pause: Option<&Pause>) -> Done<()> {
+    fn remember(&mut self, tenant: i64, id: i64, run: &Run, pause: Option<&Pause>, rows: &mut EndedRuns<'_>) -> Done<()> {
         let Self { db, live } = self;
         if run.state == RunState::Ended {
             let job = live.job(db, id)?.map(|row| {
                 apply::remember(&mut row.job, run);
                 &row.job
             });
-            let sql = "UPDATE job SET ended = ended + 1, last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ?";
             match job {
-                Some(job) => db.execute(sql, params![job.last_outcome.map(Code), at(job.last_run_at), job.failures_in_row, id])?,
-                None => db.execute(ONE_MORE_ENDED, [id])?,
-            };
+                Some(job) => rows.remember(id, job)?,
+                None => _ = db.execute(ONE_MORE_ENDED, [id])?,
+            }
             live.count_ended(db, id)?;
             self.tell_downstream(tenant, run)?;
         }
@@ -567,60 +525,12 @@ impl Writer {
         Ok(())
     }
 
-    fn insert_attempt(&self, run: RunId, attempt: &Attempt) -> Done<()> {
-        let Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log, progress } = attempt;
-        let (kind, bytes) = match result {
-            None => (None, Vec::new()),
-            Some(RunResult::Text(bytes)) => (Some(0), bytes.clone()),
-            Some(RunResult::Value(value)) => (Some(1), value.to_string().into_bytes()),
-        };
-        let by = &receipt.host_calls_by_interface;
-        self.db.execute(
-            "INSERT OR REPLACE INTO attempt (run, number, started_at, ended_at, outcome, exit_code, error, result, fuel_used, fuel_limit, memory_peak_bytes, \
-             memory_limit_bytes, cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node, progress) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            params![
-                run,
-                number,
-                At(*started_at),
-                At(*ended_at),
-                Code(*outcome),
-                exit_code,
-                error.as_ref().map(Json),
-                kind,
-                receipt.fuel_used.cast_signed(),
-                receipt.fuel_limit.cast_signed(),
-                receipt.memory_peak_bytes.cast_signed(),
-                receipt.memory_limit_bytes.cast_signed(),
-                receipt.cpu_us.cast_signed(),
-                receipt.wall_us.cast_signed(),
-                receipt.instantiate_us.cast_signed(),
-                receipt.queue_us.cast_signed(),
-                receipt.host_calls.cast_signed(),
-                (!by.is_empty()).then_some(Json(by)),
-                receipt.log_bytes.cast_signed(),
-                receipt.log_bytes_dropped.cast_signed(),
-                receipt.result_bytes.cast_signed(),
-                rows::digest_column(&receipt.digest),
-                receipt.node,
-                progress.as_ref().map(Json)
-            ],
-        )?;
-        if !bytes.is_empty() || !log.is_empty() || log.dropped > 0 {
-            self.db.execute(
-                "INSERT OR REPLACE INTO output (run, number, result, log_head, log_dropped, log_tail) VALUES (?, ?, ?, ?, ?, ?)",
-                params![run, number, bytes, log.head, Count(log.dropped), log.tail],
-            )?;
-        }
-        Ok(())
-    }
-
     pub(super) fn claim_lost(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<ClaimedRun>> {
         let lost = self.live.all_running().map(|running| (running.held.lease.until, running.run.id)).filter(|(end, _)| *end <= now);
         let mut lost: Vec<_> = lost.collect();
         lost.sort_unstable();
         lost.truncate(max);
-        let mut claimed = Vec::new();
+        let (db, mut claimed) = (self.db.clone(), Vec::new());
         for (_, id) in lost {
             let Some(mut running) = self.live.stop(id) else { continue };
             running.held = self.live.hold(owner, until);
@@ -628,9 +538,10 @@ impl Writer {
                 Some(run) => claimed.push(run),
                 None => {
                     apply::lose(&mut running.run, now);
-                    self.put_ended(&running.run, running.tenant)?;
+                    let mut rows = db.ended_runs()?;
+                    rows.put(&running.run, running.tenant)?;
                     self.forget_checkpoint(id)?;
-                    self.remember(running.tenant, running.job, &running.run, None)?;
+                    self.remember(running.tenant, running.job, &running.run, None, &mut rows)?;
                 }
             }
         }

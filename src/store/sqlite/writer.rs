@@ -6,6 +6,7 @@
 //! again in a transaction of its own, so that one's failure never undoes others.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use rusqlite::{CachedStatement, Connection, Params};
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +21,8 @@ use crate::store::StoreError;
 const GROUP_MAX: usize = 1_000;
 
 pub(super) struct Writer {
-    pub db: Db,
+    /// Shared with nobody: with a copy, statements can be kept at hand while the rest changes.
+    pub db: Rc<Db>,
     pub live: Live,
 }
 
@@ -66,7 +68,8 @@ pub(super) struct Write<T, F> {
     pub work: F,
     pub size: usize,
     pub found: Option<Result<T, StoreError>>,
-    pub to: oneshot::Sender<Result<T, StoreError>>,
+    /// Gets back what was asked, too.
+    pub to: oneshot::Sender<(Result<T, StoreError>, F)>,
 }
 
 impl<T: Send, F: FnMut(&mut Writer) -> Done<T> + Send> Request for Write<T, F> {
@@ -80,12 +83,13 @@ impl<T: Send, F: FnMut(&mut Writer) -> Done<T> + Send> Request for Write<T, F> {
     }
 
     fn answer(self: Box<Self>, failed: Option<StoreError>) {
-        let answer = match (failed, self.found) {
+        let Self { work, found, to, .. } = *self;
+        let answer = match (failed, found) {
             (Some(error), _) => Err(error),
             (None, Some(found)) => found,
             (None, None) => Err(StoreError::Closed),
         };
-        let _ = self.to.send(answer);
+        let _ = to.send((answer, work));
     }
 
     fn size(&self) -> usize {
@@ -120,43 +124,47 @@ impl Db {
 }
 
 impl Writer {
+    pub(super) fn new(db: Db, live: Live) -> Self {
+        Self { db: Rc::new(db), live }
+    }
+
     /// Until nobody can ask any more. Its connection is given back open: it is the last to be closed.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>, mut log: Log) -> Db {
-        let mut group = Vec::new();
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>, mut log: Log) -> Option<Db> {
         while let Some(request) = queue.blocking_recv() {
-            let mut size = request.size();
-            group.push(request);
-            while size < GROUP_MAX {
-                match queue.try_recv() {
-                    Ok(request) => {
-                        size += request.size();
-                        group.push(request);
-                    }
-                    Err(_) => break,
-                }
-            }
-            self.carry_out(&mut group);
+            self.carry_out(request, &mut queue);
             log.committed(&self.db);
         }
-        self.db
+        Rc::into_inner(self.db)
     }
 
-    fn carry_out(&mut self, group: &mut Vec<Box<dyn Request>>) {
-        match self.transaction(group) {
+    /// Carries out a request, with those that wait behind it or come meanwhile.
+    fn carry_out(&mut self, first: Box<dyn Request>, queue: &mut mpsc::Receiver<Box<dyn Request>>) {
+        let mut size = 0;
+        let mut next = Some(first);
+        let mut group = Vec::new();
+        let done = self.transaction(&mut group, || {
+            let request = next.take().or_else(|| (size < GROUP_MAX).then(|| queue.try_recv().ok()).flatten())?;
+            size += request.size();
+            Some(request)
+        });
+        match done {
             Ok(()) => group.drain(..).for_each(|request| request.answer(None)),
             Err(error) if group.len() == 1 => group.drain(..).for_each(|request| request.answer(Some(failed(&self.db.path, &error)))),
-            Err(_) => {
-                for mut request in group.drain(..) {
-                    let done = self.transaction(std::slice::from_mut(&mut request));
-                    request.answer(done.err().map(|error| failed(&self.db.path, &error)));
-                }
-            }
+            // Where it could not even begin, the first has not been taken.
+            Err(_) => group.drain(..).chain(next).for_each(|request| self.carry_out_alone(request)),
         }
     }
 
-    fn transaction(&mut self, group: &mut [Box<dyn Request>]) -> rusqlite::Result<()> {
-        let done = self.attempt(group);
-        match &done {
+    fn carry_out_alone(&mut self, request: Box<dyn Request>) {
+        let (mut next, mut done) = (Some(request), Vec::new());
+        let failure = self.transaction(&mut done, || next.take()).err();
+        done.into_iter().chain(next).for_each(|request| request.answer(failure.as_ref().map(|error| failed(&self.db.path, error))));
+    }
+
+    /// Carries out what `next` gives, and puts it into `done`.
+    fn transaction(&mut self, done: &mut Vec<Box<dyn Request>>, next: impl FnMut() -> Option<Box<dyn Request>>) -> rusqlite::Result<()> {
+        let end = self.attempt(done, next);
+        match &end {
             Ok(()) => self.live.committed(),
             Err(_) => {
                 // An error may have ended the transaction already; then this one is of no interest.
@@ -164,14 +172,16 @@ impl Writer {
                 self.live.undone();
             }
         }
-        done
+        end
     }
 
-    fn attempt(&mut self, group: &mut [Box<dyn Request>]) -> rusqlite::Result<()> {
+    fn attempt(&mut self, done: &mut Vec<Box<dyn Request>>, mut next: impl FnMut() -> Option<Box<dyn Request>>) -> rusqlite::Result<()> {
         self.db.execute("BEGIN IMMEDIATE", ())?;
         self.live.refresh(&self.db)?;
-        for request in group {
-            request.carry_out(self)?;
+        while let Some(mut request) = next() {
+            let carried_out = request.carry_out(self);
+            done.push(request);
+            carried_out?;
         }
         self.live.write_tally(&self.db)?;
         self.db.execute("COMMIT", ())?;
