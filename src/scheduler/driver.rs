@@ -182,7 +182,7 @@ impl Driver {
 
     /// One look at everything that is due. True where there may be more at once.
     async fn turn(&mut self) -> Result<bool, StoreError> {
-        let max = self.to_fire().await?;
+        let max = self.room_to_fire().await?;
         let inner = self.starter.inner.clone();
         let mut more = match inner.steps.due(inner.clock.now(), max).await? {
             Some(firings) => self.fire(firings).await?,
@@ -238,7 +238,7 @@ impl Driver {
     }
 
     /// How many jobs to fire at once: amid a burst as many as can start, where slots become free soon, else all.
-    async fn to_fire(&mut self) -> Result<usize, StoreError> {
+    async fn room_to_fire(&mut self) -> Result<usize, StoreError> {
         let Starter { inner, slots, .. } = self.starter.clone();
         let enough = inner.steps.waiting().min(slots.half);
         if enough == 0 {
