@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The most that is kept for each slot.
 const FLOOR_MAX: u64 = 16 << 20;
 
+/// What may be left behind at most, and what a slot keeps, which is the next attempt's.
+const LEFT_BEHIND_MAX: u64 = 64 << 20;
+const SLOT_KEPT: u64 = 1 << 20;
+
 /// Of one worker.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -21,6 +25,9 @@ pub(super) struct Budget {
     common: u64,
     /// Of `common`.
     used: AtomicU64,
+    /// What attempts held that have ended, and the pool may not have given back to the machine yet.
+    left_behind: AtomicU64,
+    left_behind_max: u64,
 }
 
 /// What one attempt holds of it; given back when it is dropped.
@@ -35,12 +42,18 @@ impl Budget {
     pub fn new(part: u64, slots: u64) -> Self {
         let slots = slots.max(1);
         let floor = (part / 2 / slots).min(FLOOR_MAX);
-        Self { floor, common: part - floor * slots, used: AtomicU64::new(0) }
+        let left_behind_max = (part / 4).min(LEFT_BEHIND_MAX);
+        Self { floor, common: part - floor * slots, used: AtomicU64::new(0), left_behind: AtomicU64::new(0), left_behind_max }
     }
 
     /// The most that one attempt can hold: when others hold no more than their floor.
     pub fn most(&self) -> u64 {
         self.floor + self.common
+    }
+
+    /// Whether so much was left behind that the pool has to be cleared up now. Says so once.
+    pub fn is_to_be_cleared(&self) -> bool {
+        self.left_behind.load(Ordering::Relaxed) > self.left_behind_max && self.left_behind.swap(0, Ordering::Relaxed) > 0
     }
 
     fn above_floor(&self, bytes: u64) -> u64 {
@@ -72,7 +85,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.budget.above_floor(self.bytes), Ordering::Relaxed);
+        let Budget { used, left_behind, .. } = &*self.budget;
+        used.fetch_sub(self.budget.above_floor(self.bytes), Ordering::Relaxed);
+        left_behind.fetch_add(self.bytes.saturating_sub(SLOT_KEPT), Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+use wasmtime::{Engine, Func, PoolConcurrencyLimitError, Store};
 
 use super::budget::Budget;
 use super::ending::{Answer, Ending, Facts};
@@ -16,6 +16,7 @@ use super::limiter::LimitHit;
 use super::outside::Way;
 use super::signal::{Metered, Signal};
 use super::value::{self, Returned};
+use super::worker::CLEARED_AT_ONCE;
 use super::{AttemptReport, AttemptRequest};
 use crate::component::{Artefact, EntryError, EntryInfo, EntryKind, Inspection, Signature, inspect, is_command_export};
 use crate::job::{AttemptLog, Digest, Entry, Limits, Receipt, RunResult};
@@ -122,6 +123,28 @@ pub(super) struct PoolFull;
 
 /// Runs an attempt to its end. In its receipt the digest is missing: who asked for the attempt knows it.
 pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
+    let report = run_and_drop(loaded, request, signal, around).await;
+    if around.budget.is_to_be_cleared() {
+        clear_up(loaded.pre.engine()).await;
+    }
+    report
+}
+
+/// Has the pool give back to the machine what attempts that have ended had of it. It does so once it has the stacks of
+/// `CLEARED_AT_ONCE` calls to clear, and with them what else there is, which may be the whole memory of as many hogs: so it gets
+/// as many stacks, of calls that do nothing.
+async fn clear_up(engine: &Engine) {
+    for _ in 0..CLEARED_AT_ONCE {
+        let mut store = Store::new(engine, ());
+        let nothing = Func::wrap_async(&mut store, |_, ()| Box::new(std::future::ready(())));
+        // Without a stack for it, the pool has cleared what it had.
+        if nothing.call_async(&mut store, &[], &mut []).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
     let call = match loaded.call(request) {

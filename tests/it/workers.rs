@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bellcage::component::Artefact;
 use bellcage::executor::{AttemptReport, AttemptRequest, Confinement, Executor as _, Layer, StartError, Workers, WorkersConfig, WorkersError};
-use bellcage::job::{Isolation, Limits, Outcome};
+use bellcage::job::{Isolation, Limits, Outcome, RunId};
 use jiff::SignedDuration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::task::JoinSet;
@@ -331,4 +331,84 @@ async fn where_memory_runs_out_a_worker_goes_before_the_server() {
     for pid in workers.pids() {
         assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "800");
     }
+}
+
+// Recycling, attacked.
+
+/// Takes so many pages, touches all of them, and ends.
+fn toucher(pages: u32) -> Vec<u8> {
+    wat::command(
+        "(memory 1)",
+        &format!("(drop (memory.grow (i32.const {pages}))) (memory.fill (i32.const 0) (i32.const 1) (i32.const {})) (i32.const 0)", pages << 16),
+    )
+}
+
+fn resident(pid: u32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it lives");
+    statm.split(' ').nth(1).expect("a second field").parse::<u64>().expect("a number") * rustix::param::page_size() as u64
+}
+
+#[tokio::test]
+async fn what_hogs_held_is_the_machines_again_when_they_have_ended() {
+    let workers = start(cage::workers_config(1, 64));
+    let before = workers.pids();
+    let (own, probe) = (cage::request(&toucher(1_000)).await, cage::request(&cage::built_guest("probe")).await);
+    let probe = AttemptRequest { args: serde_json::json!(["alloc", "60"]), ..probe };
+    for n in 0..8 {
+        let report = workers.run([&own, &probe][n % 2].clone()).await;
+        assert_eq!((report.outcome, report.message()), (Outcome::Succeeded, ""));
+        let resident = resident(before[0]);
+        assert!(resident < 128 << 20, "{} MiB are resident in the worker after {} times 62", resident >> 20, n + 1);
+    }
+    assert_eq!(workers.pids(), before);
+}
+
+/// Workers are replaced all the time, as after so many attempts and for what they hold in memory; while one drains, what is sent to it is
+/// cancelled, traps, is stopped by limits, or waits for its slot.
+#[tokio::test]
+async fn however_often_workers_are_replaced_no_attempt_is_lost_and_nobody_elses_fails() {
+    let config = WorkersConfig { recycle_after: 7, recycle_memory: 16 << 20, hang_after: Duration::from_millis(400), ..cage::workers_config(2, 6) };
+    let workers = start(config);
+    let limits = Limits { fuel: 50_000_000, memory: 64 << 20, ..Limits::default() };
+    let (fuel, memory, time) = (Limits { fuel: 1_000_000, ..limits.clone() }, Limits { memory: 8 << 20, ..limits.clone() }, SignedDuration::from_millis(100));
+    let hostile = [
+        (toucher(500), limits.clone(), Outcome::Succeeded),
+        (wat::spin(), fuel, Outcome::OutOfFuel),
+        (wat::spin(), Limits { fuel: u64::MAX / 2, timeout: time, ..limits.clone() }, Outcome::Timeout),
+        (
+            wat::command("(memory 1)", "(if (i32.eq (memory.grow (i32.const 900)) (i32.const -1)) (then unreachable)) (i32.const 0)"),
+            memory,
+            Outcome::OutOfMemory,
+        ),
+        (wat::command("", "unreachable"), limits, Outcome::Trapped),
+    ];
+    let (mut attempts, mut pids) = (JoinSet::new(), BTreeSet::from_iter(workers.pids()));
+    let send = |attempts: &mut JoinSet<(Outcome, AttemptReport)>, request: AttemptRequest, outcome| {
+        let workers = workers.clone();
+        attempts.spawn(async move { (outcome, workers.run(request).await) });
+    };
+    let (tiny, sleeper) = (cage::request(&wat::tiny()).await, sleeper(50).await);
+    for round in 0..200 {
+        let (component, limits, outcome) = &hostile[round % hostile.len()];
+        send(&mut attempts, AttemptRequest { limits: limits.clone(), ..cage::request(component).await }, *outcome);
+        send(&mut attempts, [&tiny, &sleeper][round % 2].clone(), Outcome::Succeeded);
+        pids.extend(workers.pids());
+        if round % 20 == 0 {
+            // Has begun, or waits still.
+            let unwanted = AttemptRequest { run: RunId(uuid::Uuid::now_v7()), ..sleeper.clone() };
+            let run = unwanted.run;
+            send(&mut attempts, unwanted, Outcome::Cancelled);
+            tokio::task::yield_now().await;
+            workers.cancel(run, "enough");
+        }
+    }
+    let mut ended = 0;
+    while let Some(done) = attempts.join_next().await {
+        let (outcome, report) = done.unwrap();
+        assert_eq!(report.outcome, outcome, "{} {}", report.code(), report.message());
+        pids.extend(workers.pids());
+        ended += 1;
+    }
+    assert_eq!(ended, 410);
+    assert!(pids.len() > 20, "workers were replaced {} times", pids.len());
 }

@@ -492,7 +492,8 @@ impl Process {
             self.pinged_at = Some(now);
             self.link.put(&ToWorker::Ping).map_err(broken)?;
         }
-        let allowed: u64 = self.attempts.values().map(|attempt| attempt.memory_max).fold(0, u64::saturating_add);
+        let asked: u64 = self.attempts.values().map(|attempt| attempt.memory_max).fold(0, u64::saturating_add);
+        let allowed = asked.min(self.config.memory_of_worker());
         let kept = self.config.slots_per_worker() as u64 * SLOT_KEPT;
         if self.resident_bytes().is_some_and(|bytes| bytes > self.config.recycle_memory.saturating_add(allowed).saturating_add(kept)) {
             tracing::info!(pid = self.pid(), "a worker process has grown past {} bytes and is replaced", self.config.recycle_memory);
