@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::AttemptRequest;
 use crate::component::as_shown;
-use crate::job::{Grants, JobKey, Limits, Origin, RunId, Target, bytes};
+use crate::job::{Grants, JobKey, Limits, Origin, RunId, Target, TenantId, bytes};
 
 /// What an attempt may reach outside of its sandbox. Nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct Reach {
 /// Where requests may go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
+    /// Whose requests they are: of all that are made at once, one tenant has its share.
+    pub tenant: TenantId,
     pub origins: Vec<Origin>,
 }
 
@@ -311,7 +313,7 @@ impl Call {
 impl Reach {
     /// What these grants give the job that was added `since` then.
     pub fn of(grants: &Grants, job: &JobKey, since: Timestamp) -> Self {
-        let network = || Network { origins: grants.http.clone() };
+        let network = || Network { tenant: job.tenant.clone(), origins: grants.http.clone() };
         Self { kv: grants.kv.then(|| Space { job: job.clone(), since }), http: (!grants.http.is_empty()).then(network) }
     }
 
@@ -500,7 +502,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_gate_checks_the_grant_whoever_says_that_it_was_checked() {
-        let network = Network { origins: vec!["https://api.example.com".parse().unwrap()] };
+        let network = Network { tenant: TenantId::default(), origins: vec!["https://api.example.com".parse().unwrap()] };
         let reach = Reach { http: Some(network), ..Reach::default() };
         assert_eq!(ask(reach.clone(), request("https://api.example.com")).await, Ok(Answer::Done));
         for other in ["https://example.com", "http://api.example.com", "https://api.example.com:8443", "https://me@api.example.com", "gopher://api.example.com"]

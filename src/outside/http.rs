@@ -7,10 +7,11 @@
 //! redirect is followed: the guest gets it, and what it asks next is another question. No proxy is taken from the environment,
 //! and no connection is kept, since who used it may have been granted more.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -22,7 +23,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Timeout};
 
 use crate::executor::{Answer, Asker, HttpRefusal, HttpRequest, HttpResponse, Network, Raw, Refusal};
-use crate::job::{Host, Origin, Target, is_public};
+use crate::job::{Host, Origin, Target, TenantId, is_public};
 
 /// Headers of a request and of a response, and their bytes.
 const HEADERS_MAX: usize = 100;
@@ -72,44 +73,63 @@ pub(super) struct Requests {
     pub lookup: Arc<dyn Lookup>,
     /// Whom TLS trusts.
     pub authorities: RootCerts,
-    at_once: Arc<Semaphore>,
-    /// Under way or waiting.
-    all: Arc<Semaphore>,
-    waiting_bytes: Semaphore,
+    at_once: usize,
+    places: Places,
+    /// Of the tenants that have requests.
+    shares: Mutex<HashMap<TenantId, Arc<Places>>>,
     /// Whether a grant may name addresses that are not public.
     private: bool,
 }
 
+/// Of all requests, or of one tenant's.
+struct Places {
+    under_way: Arc<Semaphore>,
+    /// Under way or waiting.
+    all: Arc<Semaphore>,
+    waiting_bytes: Semaphore,
+    waiting_bytes_max: u32,
+}
+
+/// As long as a request has its place.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 impl Requests {
     pub fn new(lookup: Arc<dyn Lookup>, at_once: usize, private: bool) -> Self {
         let at_once = at_once.max(1);
-        Self {
-            lookup,
-            authorities: RootCerts::WebPki,
-            at_once: Arc::new(Semaphore::new(at_once)),
-            all: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))),
-            waiting_bytes: Semaphore::new(WAITING_BYTES_MAX as usize),
-            private,
+        let places = Places::new(at_once, WAITING_BYTES_MAX);
+        Self { lookup, authorities: RootCerts::WebPki, at_once, places, shares: Mutex::default(), private }
+    }
+
+    /// One tenant has at most half of all places.
+    fn share(&self, tenant: &TenantId) -> Arc<Places> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(tenant) {
+            return share.clone();
         }
+        shares.retain(|_, share| Arc::strong_count(share) > 1 || !share.is_idle());
+        let share = Arc::new(Places::new((self.at_once / 2).max(1), WAITING_BYTES_MAX / 2));
+        shares.insert(tenant.clone(), share.clone());
+        share
     }
 
     pub async fn make(&self, asker: &Asker, request: HttpRequest) -> Result<Answer, Refusal> {
         // The gate lets nobody by who has none.
         let network = asker.reach.http.clone().ok_or(Refusal::NotGranted)?;
         let target = request.target().ok_or(Refusal::NotGranted)?;
-        let place = self.all.clone().try_acquire_owned().map_err(|_| HttpRefusal::TooMany)?;
-        let turn = self.turn(request.body.0.len()).await?;
+        let bytes = request.body.0.len();
+        let own = self.share(&network.tenant).take(bytes).await?;
+        let place = self.places.take(bytes).await?;
         let left = asker.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(HttpRefusal::ConnectTimeout.into());
         }
-        let Network { origins } = network;
+        let Network { origins, .. } = network;
         let addresses = Addresses { lookup: self.lookup.clone(), private: self.private, origins, target: target.clone() };
         let agent = agent(&request, left, addresses, self.authorities.clone());
         let exchange = Exchange { agent: agent.clone(), target, request, body_max: asker.limits.http_body };
         let _broken_off = BreakOff(agent);
         let (reply, answer) = oneshot::channel();
-        let permits = (place, turn);
+        let permits = [own, place];
         let thread = std::thread::Builder::new().name("bellcage-http".to_owned());
         let started = thread.spawn(move || perform(&exchange, reply, permits));
         started.map_err(|e| Refusal::Failed(format!("no thread for the request: {e}")))?;
@@ -118,15 +138,32 @@ impl Requests {
     }
 }
 
-impl Requests {
-    /// At once, or when it comes: until then the body counts to what waits.
-    async fn turn(&self, body: usize) -> Result<OwnedSemaphorePermit, HttpRefusal> {
-        if let Ok(turn) = self.at_once.clone().try_acquire_owned() {
-            return Ok(turn);
+impl Places {
+    fn new(at_once: usize, waiting_bytes_max: u32) -> Self {
+        Self {
+            under_way: Arc::new(Semaphore::new(at_once)),
+            all: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))),
+            waiting_bytes: Semaphore::new(waiting_bytes_max as usize),
+            waiting_bytes_max,
         }
-        let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
-        let _waiting = self.waiting_bytes.try_acquire_many(bytes).map_err(|_| HttpRefusal::TooMany)?;
-        self.at_once.clone().acquire_owned().await.map_err(|_| HttpRefusal::TooMany)
+    }
+
+    /// At once, or when it comes: until then the body counts to what waits.
+    async fn take(&self, body: usize) -> Result<Place, HttpRefusal> {
+        let too_many = |_| HttpRefusal::TooMany;
+        let place = self.all.clone().try_acquire_owned().map_err(too_many)?;
+        if let Ok(turn) = self.under_way.clone().try_acquire_owned() {
+            return Ok((place, turn));
+        }
+        let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(self.waiting_bytes_max);
+        let _waiting = self.waiting_bytes.try_acquire_many(bytes).map_err(too_many)?;
+        let turn = self.under_way.clone().acquire_owned().await.map_err(|_| HttpRefusal::TooMany)?;
+        Ok((place, turn))
+    }
+
+    /// Whether nobody has a place.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.all) == 1
     }
 }
 
@@ -157,8 +194,8 @@ impl Drop for BreakOff {
 
 type Reply = oneshot::Sender<Result<HttpResponse, HttpRefusal>>;
 
-/// The thread's whole life. Its permits go with it: one that is stuck in a look-up counts as long as it is.
-fn perform(exchange: &Exchange, reply: Reply, _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit)) {
+/// The thread's whole life. Its places go with it: one that is stuck in a look-up counts as long as it is.
+fn perform(exchange: &Exchange, reply: Reply, _places: [Place; 2]) {
     // Who asked may be gone.
     let _ = reply.send(exchange.perform());
 }
@@ -342,16 +379,30 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_bounded_in_bytes_and_one_that_is_above_the_bound_waits_alone() {
-        let requests = Requests::new(Arc::new(SystemLookup), 1, true);
-        let turn = requests.turn(usize::MAX).await.unwrap();
-        let mut waits = Box::pin(requests.turn(usize::MAX));
+        let places = Places::new(1, WAITING_BYTES_MAX);
+        let turn = places.take(usize::MAX).await.unwrap();
+        let mut waits = Box::pin(places.take(usize::MAX));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(requests.turn(1).await.unwrap_err(), HttpRefusal::TooMany);
-        let mut small = Box::pin(requests.turn(0));
+        assert_eq!(places.take(1).await.unwrap_err(), HttpRefusal::TooMany);
+        let mut small = Box::pin(places.take(0));
         assert!(small.as_mut().now_or_never().is_none());
         drop(turn);
         drop(waits.await.unwrap());
         drop(small.await.unwrap());
-        assert_eq!(requests.waiting_bytes.available_permits(), WAITING_BYTES_MAX as usize);
+        assert_eq!(places.waiting_bytes.available_permits(), WAITING_BYTES_MAX as usize);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_half_of_all_places_and_its_share_is_forgotten_when_nobody_has_one() {
+        let requests = Requests::new(Arc::new(SystemLookup), 4, true);
+        let tenant = |name: &str| name.parse::<TenantId>().unwrap();
+        let share = requests.share(&tenant("a"));
+        let taken = [share.take(0).await.unwrap(), share.take(0).await.unwrap()];
+        drop(share);
+        assert!(requests.share(&tenant("a")).take(0).now_or_never().is_none());
+        assert!(requests.share(&tenant("b")).take(0).now_or_never().is_some());
+        drop(requests.share(&tenant("c")));
+        assert_eq!(requests.shares.lock().unwrap().len(), 2, "of b there is nothing left to know");
+        drop(taken);
     }
 }

@@ -429,7 +429,7 @@ mod tests {
             limits: Limits { timeout: SignedDuration::from_millis(1_500), ..Limits::default() },
             reach: Reach {
                 kv: Some(Space { job: JobKey { tenant: TenantId::default(), id: "nightly".parse().unwrap() }, since: Timestamp::UNIX_EPOCH }),
-                http: Some(Network { origins: vec!["https://*.example.com".parse().unwrap()] }),
+                http: Some(Network { tenant: TenantId::default(), origins: vec!["https://*.example.com".parse().unwrap()] }),
             },
             isolation: Isolation::default(),
             scheduled_at: "2026-03-29T01:00:00.123456789Z".parse().unwrap(),

@@ -174,7 +174,9 @@ impl Attack {
         let job = JobKey { tenant: TenantId::default(), id: "hostile".parse().unwrap() };
         match self.file() {
             "fill-key-value" | "endless-keys" => Reach { kv: Some(Space { job, since: Timestamp::UNIX_EPOCH }), http: None },
-            "huge-request" | "flood-requests" => Reach { kv: None, http: Some(Network { origins: vec!["https://nowhere.example".parse().unwrap()] }) },
+            "huge-request" | "flood-requests" => {
+                Reach { kv: None, http: Some(Network { tenant: TenantId::default(), origins: vec!["https://nowhere.example".parse().unwrap()] }) }
+            }
             _ => Reach::default(),
         }
     }

@@ -15,8 +15,12 @@ use crate::support::cage::{self, ReportExt as _};
 use crate::support::web::Web;
 
 fn granted(origins: &[&str]) -> Reach {
+    granted_to("default", origins)
+}
+
+fn granted_to(tenant: &str, origins: &[&str]) -> Reach {
     let origins = origins.iter().map(|typed| typed.parse().expect("an origin")).collect();
-    Reach { http: Some(Network { origins }), ..Reach::default() }
+    Reach { http: Some(Network { tenant: tenant.parse().expect("a tenant"), origins }), ..Reach::default() }
 }
 
 /// Each look-up of any name gives the next of these, and then always the last.
@@ -321,4 +325,30 @@ async fn a_request_whose_attempt_is_over_gives_its_place_to_others() {
         let next = AttemptRequest { args: ["get", &*web.url("/")][..].into(), run: RunId(uuid::Uuid::now_v7()), ..request.clone() };
         assert_eq!(executor.run(next).await.stdout(), "200 hello\n", "{path}");
     }
+}
+
+#[tokio::test]
+async fn one_tenant_has_at_most_half_of_all_places_so_that_another_has_one() {
+    let web = Web::start();
+    let executor = executor_with(Arc::new(World::passing(WorldConfig { http_at_once: 2, ..WorldConfig::default() })));
+    let request = cage::request(&cage::built_guest("fetch")).await;
+    let of = |tenant: &str, path: &str| {
+        let limits = Limits { timeout: SignedDuration::from_mins(10), ..Limits::default() };
+        let (url, reach, run) = (web.url(path), granted_to(tenant, &[&web.origin()]), RunId(uuid::Uuid::now_v7()));
+        AttemptRequest { args: ["get", &*url][..].into(), run, limits, reach, ..request.clone() }
+    };
+    let (hog, waits) = (of("hog", "/silence"), of("hog", "/"));
+    let hog_run = hog.run;
+    let hogged = tokio::spawn({
+        let executor = executor.clone();
+        async move { executor.run(hog).await }
+    });
+    web.has_heard(1).await;
+    let (waited, ()) = tokio::join!(executor.run(waits), async {
+        // There is another place, and it is not the hog's.
+        assert_eq!(executor.run(of("other", "/")).await.stdout(), "200 hello\n");
+        assert_eq!(web.heard().len(), 2);
+        executor.cancel(hog_run, "enough");
+    });
+    assert_eq!((hogged.await.unwrap().outcome, waited.stdout().as_str()), (Outcome::Cancelled, "200 hello\n"));
 }
