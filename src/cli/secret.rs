@@ -7,6 +7,7 @@ use clap::Subcommand;
 use jiff::tz::TimeZone;
 
 use crate::job::{SecretName, SecretText};
+use crate::wire::Secret;
 
 use super::component::{PageFlags, hint_more};
 use super::error::{CliError, Exit, Result};
@@ -72,7 +73,11 @@ fn list(page: &PageFlags, context: &Context) -> Result {
     }
     let mut table = Table::new([Column::whole("NAME"), Column::whole("UPDATED"), Column::text("")]);
     for secret in &list.secrets {
-        let note = if secret.readable { "" } else { "stored under another key than this server has" };
+        let note = match secret {
+            Secret { readable: true, .. } => "",
+            Secret { damaged: true, .. } => "damaged: store it again",
+            _ => "stored under another key than this server has",
+        };
         table.row([secret.name.to_string(), when::local(secret.updated_at, &TimeZone::UTC), note.to_owned()]);
     }
     out.data(&table.render(out))?;

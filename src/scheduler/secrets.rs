@@ -18,8 +18,10 @@ pub const SECRETS_MAX: u64 = 1_000;
 pub struct SecretInfo {
     pub name: SecretName,
     pub updated_at: Timestamp,
-    /// False where it was stored under another key than this server has, so that no attempt can be given it.
+    /// False where no attempt can be given it: it is damaged, or was stored under another key than this server has.
     pub readable: bool,
+    /// What is stored of it was changed or cut off.
+    pub damaged: bool,
 }
 
 impl Scheduler {
@@ -74,8 +76,10 @@ impl Inner {
     }
 
     fn info(&self, secret: &Secret) -> SecretInfo {
-        let readable = self.options.secrets_key.as_ref().is_some_and(|key| key.fits(&secret.sealed));
-        SecretInfo { name: secret.name.clone(), updated_at: secret.updated_at, readable }
+        let Secret { tenant, name, sealed, updated_at } = secret;
+        let opened = self.secrets_key().and_then(|key| key.open(tenant, name, sealed));
+        let damaged = matches!(opened, Err(SecretError::Damaged { .. }));
+        SecretInfo { name: name.clone(), updated_at: *updated_at, readable: opened.is_ok(), damaged }
     }
 
     /// Each name with its value. The first that is not there, or cannot be opened, is the error.

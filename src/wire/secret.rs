@@ -17,8 +17,11 @@ pub struct PutSecret {
 pub struct Secret {
     pub name: SecretName,
     pub updated_at: Timestamp,
-    /// False where it was stored under another key than the server has, so that no run can be given it.
+    /// False where no run can be given it: it is damaged, or was stored under another key than the server has.
     pub readable: bool,
+    /// What is stored of it was changed or cut off.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 /// By name.

@@ -33,6 +33,6 @@ pub(in crate::server) async fn remove(State(app): State<Arc<App>>, identity: Ide
     reply(json(&wire::RemovedSecret { removed: name })?)
 }
 
-fn secret(SecretInfo { name, updated_at, readable }: SecretInfo) -> wire::Secret {
-    wire::Secret { name, updated_at, readable }
+fn secret(SecretInfo { name, updated_at, readable, damaged }: SecretInfo) -> wire::Secret {
+    wire::Secret { name, updated_at, readable, damaged }
 }

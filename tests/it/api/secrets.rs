@@ -8,7 +8,7 @@ use super::Server;
 fn a_secret_is_stored_listed_by_name_and_removed() {
     let server = Server::start();
     let stored = server.put("/api/v1/secrets/API_KEY", &json!({ "value": "hush" })).expect(200).json();
-    assert_eq!(stored, json!({ "name": "API_KEY", "updated_at": "2026-01-01T00:00:00Z", "readable": true }));
+    assert_eq!(stored, json!({ "name": "API_KEY", "updated_at": "2026-01-01T00:00:00Z", "readable": true, "damaged": false }));
     assert_eq!(server.get("/api/v1/secrets").expect(200).json(), json!({ "secrets": [stored], "next": null }));
     assert_eq!(server.get("/api/v1/secrets/API_KEY").status, 405);
     assert_eq!(server.delete("/api/v1/secrets/API_KEY").expect(200).json(), json!({ "removed": "API_KEY" }));

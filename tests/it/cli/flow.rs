@@ -275,3 +275,37 @@ fn a_wrong_token_exits_5() {
     assert_eq!(ran.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("error[token-wrong]: this token is not valid\nhint: "));
 }
+
+#[test]
+fn a_server_that_is_asked_to_stop_while_it_starts_ends_at_once() {
+    let place = Place::default();
+    place.serve(&[]).stop();
+    // Its start waits for whoever writes the key.
+    let key = place.path(".bellcage/cache/artefact.key");
+    let bytes = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &key, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0).unwrap();
+    let mut server = place.start_beside(&["serve", "--listen", "127.0.0.1:0"]);
+    // That there is a reader means that it has come so far.
+    let mut writer = place.wait("the start", || {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        rustix::fs::open(&key, flags, rustix::fs::Mode::empty()).ok().map(std::fs::File::from)
+    });
+    server.signal(rustix::process::Signal::TERM);
+    place.wait("the word of its end", || server.log().contains("SIGTERM while the server was starting: it ends at once").then_some(()));
+    std::io::Write::write_all(&mut writer, &bytes).unwrap();
+    drop(writer);
+    assert_eq!(server.ended(), 0);
+    assert!(!place.path(".bellcage/server.json").exists());
+}
+
+/// To an address that no machine has, so that nothing is served.
+#[test]
+fn that_http_is_not_encrypted_is_told_where_it_leaves_the_machine() {
+    let place = Place::default();
+    let refused = place.bellcage(&["serve", "--listen", "192.0.2.1:0"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("HTTP is not encrypted: whoever is on the way to 192.0.2.1:0 reads the token"), "{refused:?}");
+    let server = place.serve(&[]);
+    assert!(!server.log().contains("not encrypted"), "{}", server.log());
+}

@@ -91,6 +91,35 @@ fn under_another_key_a_secret_is_known_and_given_to_nobody() {
 }
 
 #[test]
+fn a_secret_that_is_damaged_is_listed_as_such() {
+    let (place, server) = place();
+    set(&place, "API_KEY");
+    set(&place, "OTHER");
+    server.stop();
+    let store = rusqlite::Connection::open(place.path(".bellcage/bellcage.db")).unwrap();
+    assert_eq!(store.execute("UPDATE secret SET sealed = substr(sealed, 1, length(sealed) - 1) WHERE name = 'API_KEY'", []).unwrap(), 1);
+    drop(store);
+    let _server = place.serve(&[]);
+    let listed = place.json(&["secret", "list"])["secrets"].clone();
+    let about = |n: usize| (listed[n]["name"].as_str().unwrap(), listed[n]["readable"].as_bool().unwrap(), listed[n]["damaged"].as_bool().unwrap());
+    assert_eq!((about(0), about(1)), (("API_KEY", false, true), ("OTHER", true, false)));
+    assert!(place.bellcage(&["secret", "list"]).ok().contains("damaged: store it again"));
+}
+
+#[test]
+fn of_a_run_that_never_began_there_is_no_receipt() {
+    let (place, _server) = place();
+    set(&place, "API_KEY");
+    place.bellcage(&["job", "add", "a", "--component", "probe", "--manual", "--secret", "API_KEY"]).ok();
+    place.bellcage(&["secret", "rm", "API_KEY"]).ok();
+    assert_eq!(place.bellcage(&["trigger", "a", "--wait"]).code, 27);
+    let run = place.json(&["runs", "list", "--job", "a"])["runs"][0].clone();
+    assert_eq!((run["outcome"].as_str(), &run["receipt"]), (Some("refused"), &serde_json::Value::Null));
+    let shown = place.json(&["runs", "show", run["id"].as_str().unwrap()]);
+    assert_eq!(shown["attempts"][0]["receipt"], serde_json::Value::Null, "{shown}");
+}
+
+#[test]
 fn a_key_that_others_can_read_starts_no_server_and_is_told_where_somebody_else_made_it() {
     let place = Place::default();
     place.serve(&[]).stop();

@@ -182,12 +182,20 @@ async fn what_has_too_much_of_anything_is_refused_with_the_reason() {
         let exports: String = (0..exports).map(|n| funcs.replace('%', &n.to_string())).collect();
         wat::component(&format!("(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m)) {exports})"))
     };
+    let named = |bytes: usize| {
+        let name = "n".repeat(bytes);
+        wat::component(&format!(
+            "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m)) (func (export \"{name}\") (canon lift (core func $i \"f\"))))"
+        ))
+    };
     let doubling: String = (1..60).map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1)).collect();
     let lists: String = (1..500).map(|n| format!("(type $t{n} (list $t{}))", n - 1)).collect();
     are(&[
         ("more functions than wasm allows", functions(1_000_001), &["component-invalid"]),
         ("a thousand functions to call", library(1_000), &["compiled"]),
         ("more functions to call than a component may have", library(1_001), &["component-needs-too-much"]),
+        ("a function with a name of 1,000 bytes", named(1_000), &["compiled"]),
+        ("a function with a longer name", named(1_001), &["component-needs-too-much"]),
         ("50,000 locals", body(50_000, ""), &["compiled"]),
         ("more locals than wasm allows", body(50_001, ""), &["component-invalid"]),
         (
