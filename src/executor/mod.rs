@@ -15,6 +15,7 @@
 //!           news (what it tells while it runs)
 //! budget    … who share what all guests may hold in memory
 //! turns     … which give way to each other and to what arrives
+//! pulse     … and what shows that none gives way just now
 //! outside   the way out: what a guest may ask that somebody outside answers
 //! ending    how it ended: one outcome, with the limit that fired
 //! determinism   what is fixed in an attempt that can be repeated
@@ -36,6 +37,7 @@ mod news;
 mod output;
 pub mod outside;
 pub mod pool;
+mod pulse;
 mod replies;
 mod route;
 mod running;

@@ -109,7 +109,7 @@ impl Pool {
     /// A worker with a slot reserved. There is one, since the semaphore has let in no more attempts than there are slots.
     fn route(&self, digest: &Digest) -> &Worker {
         let can_take = |worker: &Worker| worker.in_flight.load(Ordering::Acquire) < self.slots_per_worker;
-        let load = |worker: &Worker| worker.unfinished.load(Ordering::Acquire);
+        let load = |worker: &Worker| route::load(&worker.unfinished, worker.pulse());
         loop {
             let Some(chosen) = route::choose(&self.workers, digest, can_take, load) else { continue };
             if chosen.reserve(self.slots_per_worker) {

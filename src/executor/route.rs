@@ -1,15 +1,18 @@
 //! Which worker an attempt is given to.
 //!
 //! A component has a worker of its own (by digest), which keeps its memory warm; others take its attempts when that one has
-//! work and they have none, or far less. What counts is what a worker has yet to do: reports that nobody has fetched yet are none of it.
+//! work and they have none, or far less, or when it is stuck (`pulse`). What counts is what a worker has yet to do: reports that nobody has fetched yet are none of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::pulse::Pulse;
 use crate::job::Digest;
 
 /// How many attempts more than another a component's own worker may have to do before that other is given one.
 const AHEAD: usize = 8;
+/// One that is stuck counts as having so much more to do.
+const STUCK: usize = 2 * AHEAD;
 
 /// Counts an attempt that its worker has not finished, until it is dropped.
 pub(super) struct Unfinished(Arc<AtomicUsize>);
@@ -24,6 +27,15 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What a worker has to do, for who chooses one.
+pub(super) fn load(unfinished: &AtomicUsize, pulse: &Pulse) -> usize {
+    match unfinished.load(Ordering::Acquire) {
+        0 => 0,
+        unfinished if pulse.is_stuck() => unfinished + STUCK,
+        unfinished => unfinished,
     }
 }
 
@@ -43,6 +55,8 @@ pub(super) fn choose<'a, W>(workers: &'a [W], digest: &Digest, can_take: impl Fn
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     /// Which of workers with so much to do each, or no room, an attempt of the first one's component is given to.
@@ -57,6 +71,24 @@ mod tests {
         assert_eq!(chosen(&[Some(AHEAD), Some(1)]), Some(0));
         assert_eq!(chosen(&[Some(1), Some(0)]), Some(1));
         assert_eq!(chosen(&[Some(AHEAD + 2), Some(1)]), Some(1));
+    }
+
+    #[test]
+    fn one_that_is_stuck_is_avoided_unless_the_others_have_far_more_to_do() {
+        assert_eq!(chosen(&[Some(STUCK + 1), Some(AHEAD)]), Some(1));
+        assert_eq!(chosen(&[Some(1), Some(STUCK + 1)]), Some(0));
+        assert_eq!(chosen(&[Some(STUCK + 1), Some(AHEAD + 1)]), Some(0));
+        assert_eq!(chosen(&[Some(STUCK + 1), Some(STUCK + 1)]), Some(0));
+    }
+
+    #[test]
+    fn what_a_stuck_worker_has_to_do_counts_for_more_and_nothing_for_nothing() {
+        let pulse = Pulse::new();
+        assert_eq!(load(&AtomicUsize::new(3), &pulse), 3);
+        pulse.beat(Instant::now());
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(load(&AtomicUsize::new(3), &pulse), 3 + STUCK);
+        assert_eq!(load(&AtomicUsize::new(0), &pulse), 0);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::guest::Guest;
 use super::host::entry::{self, JobAnswer};
 use super::limiter::LimitHit;
 use super::outside::Way;
-use super::signal::{Metered, Signal};
+use super::signal::{Metered, Signal, Used};
+use super::turns::{self, Habit};
 use super::value::{self, Returned};
 use super::worker::CLEARED_AT_ONCE;
 use super::{AttemptReport, AttemptRequest};
@@ -31,6 +32,7 @@ pub(super) struct Loaded {
     main: Option<ComponentExportIndex>,
     /// Looked at when the first of them is called.
     functions: OnceLock<Functions>,
+    habit: Habit,
 }
 
 /// The functions that jobs can call.
@@ -60,7 +62,7 @@ impl Loaded {
     }
 
     pub fn new(linker: &Linker<Guest>, component: &Component) -> wasmtime::Result<Self> {
-        Ok(Self { main: main_export(component), pre: linker.instantiate_pre(component)?, functions: OnceLock::new() })
+        Ok(Self { main: main_export(component), pre: linker.instantiate_pre(component)?, functions: OnceLock::new(), habit: Habit::default() })
     }
 
     fn call<'a>(&'a self, request: &'a AttemptRequest) -> Result<Call<'a>, Ending> {
@@ -123,6 +125,9 @@ pub(super) struct PoolFull;
 
 /// Runs an attempt to its end. In its receipt the digest is missing: who asked for the attempt knows it.
 pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
+    if loaded.habit.is_long() {
+        turns::let_others_begin().await;
+    }
     let report = run_and_drop(loaded, request, signal, around).await;
     if around.budget.is_to_be_cleared() {
         clear_up(loaded.pre.engine()).await;
@@ -162,12 +167,13 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
         Ok(store) => store,
         Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),
     };
-    let mut cpu = Duration::ZERO;
+    let mut used = Used::default();
     let mut instantiated_at = None;
     let answer = {
         let carried_out = pin!(carry_out(&call, &mut store, &loaded.pre, &mut instantiated_at, limits.result));
-        Metered::new(carried_out, signal, deadline, &mut cpu).await
+        Metered::new(carried_out, signal, deadline, &mut used).await
     };
+    loaded.habit.note(used.longest);
     if matches!(&answer, Some(Err(error)) if error.is::<PoolConcurrencyLimitError>()) {
         return Err(PoolFull);
     }
@@ -195,7 +201,7 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
     let receipt = Receipt {
         fuel_used: limits.fuel.saturating_sub(fuel_left),
         memory_peak_bytes: guest.limiter.memory_peak,
-        cpu_us: micros(cpu),
+        cpu_us: micros(used.cpu),
         wall_us: micros(wall),
         instantiate_us: micros(instantiated_at.map_or(wall, |at| at - began)),
         host_calls: guest.host_calls(),

@@ -181,12 +181,20 @@ pub(super) struct Metered<'a, F> {
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Its last poll ended with the guest giving way amid its own code, as a rule.
     computes: bool,
-    cpu: &'a mut Duration,
+    used: &'a mut Used,
+}
+
+/// CPU time of an attempt.
+#[derive(Default)]
+pub(super) struct Used {
+    pub cpu: Duration,
+    /// Of its longest piece: from where it could give way, or begin, to the next such place.
+    pub longest: Duration,
 }
 
 impl<'a, T, F: Future<Output = wasmtime::Result<T>>> Metered<'a, F> {
-    pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, cpu: &'a mut Duration) -> Self {
-        Self { future, signal, waker: Waker::from(signal.clone()), deadline, timer: None, computes: false, cpu }
+    pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, used: &'a mut Used) -> Self {
+        Self { future, signal, waker: Waker::from(signal.clone()), deadline, timer: None, computes: false, used }
     }
 
     /// The end of what was stopped between two polls. A guest that computes is let run to its next function or loop head, where it
@@ -198,7 +206,7 @@ impl<'a, T, F: Future<Output = wasmtime::Result<T>>> Metered<'a, F> {
         self.signal.interrupt();
         let share = Share::begin();
         let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
-        *self.cpu += share.until_now().0;
+        self.used.cpu += share.until_now().0;
         match polled {
             Poll::Ready(Err(error)) if is_interrupt(&error) => Some(Err(error)),
             _ => None,
@@ -222,16 +230,19 @@ impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<'_, F> {
             return Poll::Ready(this.stopped());
         }
         let share = Share::begin();
+        let mut before = Duration::ZERO;
         let (polled, woken, (used, now)) = loop {
             signal.polling.store(POLLING, Ordering::Release);
             let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
             let (used, now) = share.until_now();
+            this.used.longest = this.used.longest.max(used.saturating_sub(before));
+            before = used;
             let woken = signal.polling.swap(IDLE, Ordering::AcqRel) == WOKEN;
             if polled.is_ready() || !woken || signal.stopped().is_some() || !turns::goes_on(used, now) {
                 break (polled, woken, (used, now));
             }
         };
-        *this.cpu += used;
+        this.used.cpu += used;
         this.computes = woken;
         if used >= turns::LEAST {
             turns::over(now);
@@ -296,13 +307,16 @@ impl Reading {
 impl Share {
     fn begin() -> Self {
         let began = Instant::now();
+        turns::beat(began);
         let recent = LAST.get().filter(|last| began.duration_since(last.wall) < RECENT);
         Self { began, since: recent.unwrap_or_else(|| Reading::at(began)) }
     }
 
     /// And the CPU time of the thread, which is exact where the share is no less than RECENT.
     fn until_now(&self) -> (Duration, Duration) {
-        self.until(Instant::now(), Reading::at)
+        let now = Instant::now();
+        turns::beat(now);
+        self.until(now, Reading::at)
     }
 
     fn until(&self, wall: Instant, read: impl FnOnce(Instant) -> Reading) -> (Duration, Duration) {

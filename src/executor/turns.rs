@@ -8,16 +8,21 @@
 //! begins ──LEAST──► gives way when the bell is rung ──SLICE──► gives way
 //! ```
 //! The first part is its own whatever comes: however many attempts arrive, those that compute go on.
+//!
+//! Between two such heads nothing interrupts a guest. One whose like have held the thread for long that way (`Habit`) begins after
+//! those that have come with it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::coop;
+
+use super::pulse::Pulse;
 
 /// CPU time that a guest's turn has, whoever waits.
 pub(super) const LEAST: Duration = Duration::from_micros(40);
@@ -27,10 +32,32 @@ const SHARE: u32 = 4;
 /// CPU time after which others that compute have their turns.
 const SLICE: Duration = Duration::from_millis(1);
 
+/// CPU time without a place to give way that is long.
+const LONG: Duration = Duration::from_micros(150);
+/// Attempts of a component that are thought to be like the last that held the thread for so long.
+const LIKE_IT: u8 = 50;
+
+/// Whether attempts of a component hold the thread for long: what the last ones did.
+#[derive(Default)]
+pub(super) struct Habit(AtomicU8);
+
+impl Habit {
+    /// The longest piece that another attempt has computed in.
+    pub fn note(&self, longest: Duration) {
+        let left = if longest >= LONG { LIKE_IT } else { self.0.load(Ordering::Relaxed).saturating_sub(1) };
+        self.0.store(left, Ordering::Relaxed);
+    }
+
+    pub fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
 /// Tells the thread that something has come for it.
 pub(super) struct Bell {
     /// Has the guest that has its turn give way: raises the epoch of its engine.
     interrupt: Box<dyn Fn() + Send + Sync>,
+    pub pulse: Arc<Pulse>,
     /// Something has come since the thread last looked.
     rung: AtomicBool,
     /// Whoever has the turn has had its least part of it.
@@ -41,15 +68,15 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    pub fn new(interrupt: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(pulse: Arc<Pulse>, interrupt: impl Fn() + Send + Sync + 'static) -> Self {
         let (rung, interruptible, listener, listener_sleeps) = Default::default();
-        Self { interrupt: Box::new(interrupt), rung, interruptible, listener, listener_sleeps }
+        Self { interrupt: Box::new(interrupt), pulse, rung, interruptible, listener, listener_sleeps }
     }
 
     /// After something was sent. Costs next to nothing where nobody computes.
     pub fn ring(&self) {
         // Either this sees that there is somebody to interrupt, or they see that it was rung.
-        if !self.rung.swap(true, Ordering::SeqCst) && self.interruptible.load(Ordering::SeqCst) {
+        if !self.rung.swap(true, Ordering::SeqCst) && (self.interruptible.load(Ordering::SeqCst) || self.pulse.is_silent(LEAST)) {
             (self.interrupt)();
         }
     }
@@ -151,6 +178,15 @@ pub(super) fn over(now: Duration) {
     });
 }
 
+/// The thread is about to let a guest go on, or has just done so.
+pub(super) fn beat(now: Instant) {
+    TURNS.with_borrow(|turns| {
+        if let Some(turns) = turns {
+            turns.bell.pulse.beat(now);
+        }
+    });
+}
+
 /// An attempt was put into the runtime's queue: who computes gives way to it. It says when it has `begun`.
 pub(super) fn to_begin() {
     count(|to_begin| to_begin + 1);
@@ -171,14 +207,37 @@ fn count(change: impl FnOnce(usize) -> usize) {
 
 /// Wakes `waker` when it is its turn. False where nobody gives turns on this thread.
 pub(super) fn wait(waker: &Waker) -> bool {
+    queue(|waiting| waiting.push_back(waker.clone()))
+}
+
+fn queue(push: impl FnOnce(&mut VecDeque<Waker>)) -> bool {
     TURNS.with_borrow_mut(|turns| {
         let Some(turns) = turns else { return false };
-        turns.waiting.push_back(waker.clone());
+        push(&mut turns.waiting);
         if let Some(giver) = turns.giver.take() {
             giver.wake();
         }
         true
     })
+}
+
+/// Returns when all attempts that have come so far have begun; those that compute give way to it as to any that has not.
+pub(super) async fn let_others_begin() {
+    struct ToBegin;
+    impl Drop for ToBegin {
+        fn drop(&mut self) {
+            begun();
+        }
+    }
+    to_begin();
+    let _to_begin = ToBegin;
+    let mut waited = false;
+    std::future::poll_fn(|context| {
+        let ready = waited || !queue(|waiting| waiting.push_front(context.waker().clone()));
+        waited = true;
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 async fn next() -> Waker {
@@ -207,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn what_arrives_waits_for_one_turn_however_many_compute() {
         let order: Arc<Mutex<Vec<&str>>> = Arc::default();
-        tokio::spawn(give(Arc::new(Bell::new(|| {}))));
+        tokio::spawn(give(Arc::new(Bell::new(Arc::new(Pulse::new()), || {}))));
         tokio::task::yield_now().await;
         let note = |what: &'static str| order.lock().unwrap().push(what);
         for _ in 0..10 {
@@ -235,13 +294,60 @@ mod tests {
     #[tokio::test]
     async fn where_nobody_gives_turns_nobody_waits_for_one() {
         assert!(!wait(Waker::noop()));
+        let_others_begin().await;
+    }
+
+    #[tokio::test]
+    async fn who_lets_others_begin_comes_after_them_and_before_those_that_compute() {
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        tokio::spawn(give(Arc::new(Bell::new(Arc::new(Pulse::new()), || {}))));
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            let (order, mut has_begun) = (order.clone(), false);
+            tokio::spawn(std::future::poll_fn(move |context| {
+                if std::mem::replace(&mut has_begun, true) {
+                    order.lock().unwrap().push("computes");
+                    return Poll::Ready(());
+                }
+                assert!(wait(context.waker()));
+                Poll::Pending
+            }));
+        }
+        let spawn = |what: &'static str, lets_others: bool| {
+            let order = order.clone();
+            tokio::spawn(async move {
+                if lets_others {
+                    let_others_begin().await;
+                    assert!(goes_on(LEAST, LEAST), "it has begun");
+                }
+                order.lock().unwrap().push(what);
+            })
+        };
+        let (long, short) = (spawn("long", true), spawn("short", false));
+        let observer = tokio::spawn(async { assert!(!goes_on(LEAST, LEAST), "who computes gives way to it") });
+        observer.await.unwrap();
+        long.await.unwrap();
+        short.await.unwrap();
+        assert_eq!(order.lock().unwrap()[..2], ["short", "long"]);
+    }
+
+    #[test]
+    fn a_component_is_taken_for_long_until_many_attempts_of_it_were_short() {
+        let habit = Habit::default();
+        habit.note(LONG - Duration::from_nanos(1));
+        assert!(!habit.is_long());
+        habit.note(LONG);
+        (1..LIKE_IT).for_each(|_| habit.note(Duration::ZERO));
+        assert!(habit.is_long());
+        habit.note(Duration::ZERO);
+        assert!(!habit.is_long());
     }
 
     /// A bell on this thread, and how often it interrupted.
     async fn bell() -> (Arc<Bell>, Arc<AtomicUsize>) {
         let interrupted: Arc<AtomicUsize> = Arc::default();
         let count = interrupted.clone();
-        let bell = Arc::new(Bell::new(move || {
+        let bell = Arc::new(Bell::new(Arc::new(Pulse::new()), move || {
             count.fetch_add(1, Ordering::SeqCst);
         }));
         tokio::spawn(give(bell.clone()));
@@ -259,6 +365,20 @@ mod tests {
         over(LEAST);
         bell.answer();
         assert!(goes_on(LEAST, 2 * LEAST));
+    }
+
+    #[tokio::test]
+    async fn who_has_come_to_no_place_to_give_way_for_longer_than_its_least_part_is_interrupted_too() {
+        let (bell, interrupted) = bell().await;
+        let now = Instant::now();
+        beat(now + Duration::from_secs(60));
+        bell.ring();
+        assert_eq!(interrupted.load(Ordering::SeqCst), 0, "its least part is its own");
+        bell.answer();
+        beat(now.checked_sub(Duration::from_secs(60)).unwrap_or(now));
+        std::thread::sleep(2 * LEAST);
+        bell.ring();
+        assert_eq!(interrupted.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

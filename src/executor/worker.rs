@@ -19,6 +19,7 @@ use super::crew::Crew;
 use super::ending::Ending;
 use super::guest::Guest;
 use super::outside::{Asker, Gate, Straight, Way};
+use super::pulse::Pulse;
 use super::replies::Replies;
 use super::route::Unfinished;
 use super::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
@@ -96,7 +97,7 @@ impl Worker {
             ended: Notify::new(),
             done: Mutex::default(),
             is_done: Notify::new(),
-            bell: Arc::new(bell(&engine)),
+            bell: Arc::new(bell(&engine, Arc::new(Pulse::new()))),
             replies: Arc::default(),
         });
         let (replies, bell) = (state.replies.clone(), state.bell.clone());
@@ -113,6 +114,11 @@ impl Worker {
     /// Takes one of `slots`, if one is free.
     pub fn reserve(&self, slots: usize) -> bool {
         self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < slots).then_some(n + 1)).is_ok()
+    }
+
+    /// Of its thread.
+    pub fn pulse(&self) -> &Pulse {
+        &self.bell.pulse
     }
 
     /// The job back where the thread is gone.
@@ -145,9 +151,9 @@ impl Drop for Worker {
 }
 
 /// Has a guest of `engine` give way to what comes.
-pub(super) fn bell(engine: &Engine) -> Bell {
+pub(super) fn bell(engine: &Engine, pulse: Arc<Pulse>) -> Bell {
     let engine = engine.clone();
-    Bell::new(move || engine.increment_epoch())
+    Bell::new(pulse, move || engine.increment_epoch())
 }
 
 /// The allocator's bounds: every one is set, since every component must fit and none may take more than its share.
@@ -224,7 +230,10 @@ impl LoadedSet {
 }
 
 fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().event_interval(TURNS).max_blocking_threads(2).build() {
+    let pulse = state.bell.pulse.clone();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().event_interval(TURNS).max_blocking_threads(2).on_thread_park(move || pulse.rest());
+    let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             // Dropping the queue tells those who wait.

@@ -31,6 +31,7 @@ use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
 use crate::executor::news::News;
 use crate::executor::outside::{Answer, Call, Refusal, Way};
+use crate::executor::pulse::Pulse;
 use crate::executor::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
@@ -58,6 +59,9 @@ pub(super) struct Brief {
     /// Which the process was started with, for the one attempt it has.
     #[serde(default)]
     pub directories: Vec<GivenDirectory>,
+    /// Whether it was started with the descriptor of a pulse, after those of the directories.
+    #[serde(default)]
+    pub pulse: bool,
 }
 
 /// What the worker does with a directory.
@@ -95,12 +99,18 @@ pub fn main() -> ExitCode {
 }
 
 fn work(brief: &Brief) -> io::Result<()> {
-    let given = confine::at_start(brief.directories.len())?;
+    let mut given = confine::at_start(brief.directories.len() + usize::from(brief.pulse))?;
+    let pulse = match given.pop_if(|_| brief.pulse) {
+        Some(shared) => Pulse::of(shared)?,
+        None => Pulse::new(),
+    };
+    let pulse = Arc::new(pulse);
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     // What waits for a file does so on a thread of its own, which is there before the process is confined.
     let listened = socket.try_clone()?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).thread_keep_alive(FOR_EVER).build()?;
+    let rests = pulse.clone();
+    let runtime = runtime.on_thread_park(move || rests.rest()).enable_io().enable_time().max_blocking_threads(1).thread_keep_alive(FOR_EVER).build()?;
     let link = {
         let _inside = runtime.enter();
         // Whoever is at the other end started this process.
@@ -116,7 +126,7 @@ fn work(brief: &Brief) -> io::Result<()> {
     }
     let first = match warm {
         Ok((engine, linker)) => {
-            let bell = Arc::new(worker::bell(&engine));
+            let bell = Arc::new(worker::bell(&engine, pulse));
             let running = Arc::new(Running { engine, bell, in_flight: AtomicUsize::new(0) });
             let ticker = Ticker::start(Arc::from([running.clone()]))?;
             ticker.wait_until_asleep();

@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::message::{Haste, Number};
-use super::process::{Answer, Gone, Job, Process, StartError, answer};
+use super::process::{Answer, Gone, Job, Process, StartError, With, answer};
 use super::{WorkersConfig, no_worker};
 use crate::executor::confine::{self, Missing};
 use crate::executor::directory::{self, Source};
 use crate::executor::ending::Ending;
 use crate::executor::outside::Gate;
+use crate::executor::pulse::Pulse;
 use crate::executor::replies::Replies;
 
 /// Handed over at once at most, before what the worker says is heard.
@@ -48,6 +49,8 @@ pub(super) struct Keeper {
     /// Those of them that the process has yet to finish: what it has to do.
     pub unfinished: Arc<AtomicUsize>,
     pub replies: Arc<Replies<Answer>>,
+    /// Of the process's thread that runs guests.
+    pub pulse: Arc<Pulse>,
     pub health: Arc<Health>,
     /// `None` once it shall end.
     commands: Option<mpsc::UnboundedSender<Command>>,
@@ -75,7 +78,8 @@ impl Keeper {
         let (ready, failures, failure, pid) = Default::default();
         let health = Arc::new(Health { ready, failures, failure, pid, changed });
         let replies: Arc<Replies<Answer>> = Arc::default();
-        let mut keep = Keep { config, gate, health: health.clone(), replies: replies.clone(), inbox, apart: Vec::new() };
+        let pulse = Arc::new(Pulse::shared()?);
+        let mut keep = Keep { config, gate, health: health.clone(), replies: replies.clone(), pulse: pulse.clone(), inbox, apart: Vec::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
         let thread = std::thread::Builder::new().name(format!("bellcage-keeper-{index}")).spawn(move || {
             confine::run_soon();
@@ -85,7 +89,7 @@ impl Keeper {
                 tracing::error!("a keeper of worker processes panicked; it goes on with a new process");
             }
         })?;
-        Ok(Self { in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, health, commands: Some(commands), thread: Some(thread) })
+        Ok(Self { in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, pulse, health, commands: Some(commands), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -160,6 +164,7 @@ struct Keep {
     gate: Gate,
     health: Arc<Health>,
     replies: Arc<Replies<Answer>>,
+    pulse: Arc<Pulse>,
     inbox: mpsc::UnboundedReceiver<Command>,
     /// Processes that drain, and those of single attempts: they hear what is cancelled.
     apart: Vec<mpsc::UnboundedSender<Cancel>>,
@@ -175,7 +180,8 @@ enum Until {
 impl Keep {
     async fn keep(&mut self, first: &mut Option<std::sync::mpsc::Sender<First>>) {
         loop {
-            let process = match Process::start(&self.config, &self.gate, self.config.slots_per_worker(), self.replies.clone()).await {
+            let with = With { memory: self.config.memory_of_worker(), directories: &[], opened: &[], pulse: Some(self.pulse.clone()) };
+            let process = match Process::start(&self.config, &self.gate, self.config.slots_per_worker(), self.replies.clone(), with).await {
                 Ok(process) => process,
                 Err(error) => {
                     if let Some(first) = first.take() {
@@ -312,7 +318,9 @@ async fn alone(config: WorkersConfig, gate: Gate, replies: Arc<Replies<Answer>>,
         Ok(Err(ending)) => return answer(job, ending),
         Err(error) => return answer(job, no_worker(&error.to_string())),
     };
-    let mut process = match Process::start_with(&config, &gate, 1, replies, config.memory_of(&job.request).guest, &directories, &opened).await {
+    let memory = config.memory_of(&job.request).guest;
+    let with = With { memory, directories: &directories, opened: &opened, pulse: None };
+    let mut process = match Process::start(&config, &gate, 1, replies, with).await {
         Ok(process) => process,
         Err(StartError::Spawn(why)) if directories.iter().any(|directory| matches!(directory.source, Source::Scratch { .. })) => {
             let message = format!("a scratch directory needs namespaces of its own and a file system in memory, and the process got none: {why}");

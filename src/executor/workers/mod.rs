@@ -260,7 +260,7 @@ impl Workers {
     fn route(&self, digest: &Digest) -> Option<&Keeper> {
         let has_room = |keeper: &Keeper| keeper.in_flight.load(Ordering::Acquire) < self.slots_per_worker;
         let can_take = |keeper: &Keeper| keeper.health.is_ready() && has_room(keeper);
-        let load = |keeper: &Keeper| keeper.unfinished.load(Ordering::Acquire);
+        let load = |keeper: &Keeper| route::load(&keeper.unfinished, &keeper.pulse);
         loop {
             // Where all that are ready are full, those that are not may soon be.
             let chosen = route::choose(&self.keepers, digest, can_take, load)?;

@@ -31,6 +31,7 @@ use crate::executor::directory::{Directory, Source};
 use crate::executor::ending::Ending;
 use crate::executor::host::shown;
 use crate::executor::outside::{self, Asker, Call, Gate, Refusal};
+use crate::executor::pulse::Pulse;
 use crate::executor::replies::Replies;
 use crate::executor::route::Unfinished;
 use crate::executor::sandbox::{self, Asked, unstarted};
@@ -107,6 +108,7 @@ pub(super) struct Process {
     /// Reports that were not sent yet.
     done: Vec<(oneshot::Sender<Answer>, Answer)>,
     replies: Arc<Replies<Answer>>,
+    pulse: Option<Arc<Pulse>>,
     opening: JoinSet<(Digest, Result<OwnedFd, Ending>)>,
     asking: JoinSet<Answered>,
     /// Attempts that were given to it.
@@ -170,36 +172,37 @@ impl AsRawFd for Child {
     }
 }
 
+/// What a worker is started with, beside what every one has.
+pub(super) struct With<'a> {
+    /// That its guests may hold together, in bytes.
+    pub memory: u64,
+    pub directories: &'a [Directory],
+    /// Those that exist, each in its place.
+    pub opened: &'a [Option<OwnedFd>],
+    /// A shared one, which it beats.
+    pub pulse: Option<Arc<Pulse>>,
+}
+
 impl Process {
     /// A worker that is ready. `slots` are the attempts it may have at once.
-    pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize, replies: Arc<Replies<Answer>>) -> Result<Self, StartError> {
-        Self::start_with(config, gate, slots, replies, config.memory_of_worker(), &[], &[]).await
-    }
-
-    /// One whose guests may hold `memory` together, and that has `directories`, of which those that exist were opened, each in its place.
-    pub async fn start_with(
-        config: &WorkersConfig,
-        gate: &Gate,
-        slots: usize,
-        replies: Arc<Replies<Answer>>,
-        memory: u64,
-        directories: &[Directory],
-        opened: &[Option<OwnedFd>],
-    ) -> Result<Self, StartError> {
+    pub async fn start(config: &WorkersConfig, gate: &Gate, slots: usize, replies: Arc<Replies<Answer>>, with: With<'_>) -> Result<Self, StartError> {
+        let With { memory, directories, opened, pulse } = with;
         let failed = |e: io::Error| StartError::Spawn(e.to_string());
         let (ours, theirs) = link::pair().map_err(failed)?;
         let (words, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null").map_err(failed)?;
         let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|e| failed(e.into()));
         let program = text(std::os::unix::ffi::OsStrExt::as_bytes(config.program.as_os_str()).to_vec())?;
-        let brief = serde_json::to_vec(&brief(config, slots, memory, directories)).map_err(|e| failed(e.into()))?;
+        let lent = pulse.as_ref().and_then(|pulse| pulse.descriptor());
+        let brief = Brief { pulse: lent.is_some(), ..brief(config, slots, memory, directories) };
+        let brief = serde_json::to_vec(&brief).map_err(|e| failed(e.into()))?;
         let args = vec![program.clone(), text(SUBCOMMAND.into())?, text(brief)?];
         let given = directories.iter().zip(opened).filter_map(|(directory, opened)| match (&directory.source, opened) {
             (Source::Scratch { bytes }, _) => Some(Given::Scratch(*bytes)),
             (_, Some(fd)) => Some(Given::Open(fd.as_fd())),
             (_, None) => None,
         });
-        let given = given.collect();
+        let given = given.chain(lent.map(Given::Open)).collect();
         let child =
             spawn(&Spawn { program, args, stdin: theirs.as_fd(), stdout: null.as_fd(), stderr: stderr.as_fd(), given, namespaces: config.offers_namespaces() })
                 .map_err(failed)?;
@@ -219,6 +222,7 @@ impl Process {
             components: Components::default(),
             done: Vec::new(),
             replies,
+            pulse,
             opening: JoinSet::new(),
             asking: JoinSet::new(),
             taken: 0,
@@ -536,6 +540,8 @@ impl Drop for Process {
             child.kill();
             child.wait();
         }
+        // It may have died amid a beat.
+        self.pulse.iter().for_each(|pulse| pulse.rest());
     }
 }
 
@@ -618,6 +624,7 @@ fn brief(config: &WorkersConfig, slots: usize, memory: u64, directories: &[Direc
         #[cfg(not(debug_assertions))]
         escapes: false,
         directories: directories.iter().map(GivenDirectory::of).collect(),
+        pulse: false,
     }
 }
 

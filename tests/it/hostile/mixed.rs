@@ -5,13 +5,14 @@
 //! 200 attacks where the variable is not set. Each run is in a process of its own, since it looks at what the process holds. It also
 //! prints how late the well-behaved attempts began, with and without the hostile ones (`--nocapture`); times are not asserted.
 
+use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bellcage::executor::{AttemptRequest, Executor, Workers};
-use bellcage::job::Outcome;
+use bellcage::job::{Outcome, RunId};
 
 use super::chance::Chance;
 use super::{ATTACKS, Attack, around};
@@ -48,11 +49,24 @@ fn shuffled(count: usize, chance: &mut Chance) -> Vec<&'static Attack> {
     order
 }
 
+/// By reference and expected outcome.
+type Requests = Arc<HashMap<(&'static str, Outcome), AttemptRequest>>;
+
+/// The requests of all attacks, made before any is run: nobody shall compile text beside them.
+async fn requests() -> Requests {
+    let mut requests = HashMap::new();
+    for attack in ATTACKS {
+        requests.insert((attack.reference, attack.outcome), attack.request().await);
+    }
+    Arc::new(requests)
+}
+
 /// Until the attacks are over, and `at_least` so long.
 async fn mix(executor: Arc<dyn Executor>, attacks: Vec<&'static Attack>, at_least: Duration) -> Found {
+    let requests = requests().await;
     let began = Instant::now();
     let (queue, over) = (Arc::new(Mutex::new(attacks)), Arc::new(AtomicBool::new(false)));
-    let attackers: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(attack(executor.clone(), queue.clone()))).collect();
+    let attackers: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(attack(executor.clone(), queue.clone(), requests.clone()))).collect();
     let probe = AttemptRequest { args: serde_json::json!(["count", "1000"]), ..cage::request(&cage::built_guest("probe")).await };
     let tiny = cage::request(&wat::tiny()).await;
     let behaved: Vec<_> = (0..WELL_BEHAVED).map(|n| tokio::spawn(behave(executor.clone(), [&probe, &tiny][n % 2].clone(), over.clone()))).collect();
@@ -70,11 +84,12 @@ async fn mix(executor: Arc<dyn Executor>, attacks: Vec<&'static Attack>, at_leas
     found
 }
 
-async fn attack(executor: Arc<dyn Executor>, queue: Arc<Mutex<Vec<&'static Attack>>>) -> Vec<String> {
+async fn attack(executor: Arc<dyn Executor>, queue: Arc<Mutex<Vec<&'static Attack>>>, requests: Requests) -> Vec<String> {
     let mut faults = Vec::new();
     loop {
         let Some(attack) = queue.lock().unwrap().pop() else { return faults };
-        faults.extend(attack.fault(&executor.run(attack.request().await).await));
+        let request = AttemptRequest { run: RunId(uuid::Uuid::now_v7()), ..requests[&(attack.reference, attack.outcome)].clone() };
+        faults.extend(attack.fault(&executor.run(request).await));
     }
 }
 
@@ -107,8 +122,8 @@ fn runs() -> usize {
 
 async fn nobody_is_hurt(executor: Arc<dyn Executor>, pids: &[u32]) {
     let mut chance = Chance::of(5);
-    // Until memory that is kept for the next attempt is there: several times the corpus, since it is kept by slot.
-    let warm = mix(executor.clone(), shuffled(3 * ATTACKS.len(), &mut chance), Duration::ZERO).await;
+    // Until memory that is kept for the next attempt is there: as many attacks as will be measured, since it is kept by slot.
+    let warm = mix(executor.clone(), shuffled(runs().max(3 * ATTACKS.len()), &mut chance), Duration::ZERO).await;
     assert_eq!(warm.faults, [""; 0]);
     let mut alone = mix(executor.clone(), Vec::new(), Duration::from_secs(1)).await;
     assert_eq!(alone.faults, [""; 0]);
