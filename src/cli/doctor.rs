@@ -136,9 +136,18 @@ fn memory(config: &Config) -> Check {
     };
     let (Some(total), Some(available)) = (of("MemTotal:"), of("MemAvailable:")) else { return ok("memory", "unknown") };
     let guests = guests_memory(config);
+    let one = match config.executor.kind {
+        ExecutorKind::Workers => workers_config(config).map_or(guests, |workers| workers.memory_of_one(false)),
+        ExecutorKind::Pool => guests,
+    };
     let check = ok("memory", format!("{}, {} available; guests may hold {} together", size(total), size(available), size(guests)));
     match config.limit_caps.memory {
         _ if guests > memory_there_is() => check.warn(format!("executor.memory = {} lets guests hold more than there is", bytes::format(guests))),
+        _ if config.limits.memory > one => check.warn(format!(
+            "limits.memory = {} is more than one attempt can have of executor.memory beside others, which is {}",
+            bytes::format(config.limits.memory),
+            bytes::format(one)
+        )),
         cap if cap > total => check.warn(format!("limit_caps.memory = {} lets one job ask for more than there is", bytes::format(cap))),
         _ => check,
     }

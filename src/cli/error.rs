@@ -152,7 +152,7 @@ impl From<SpecError> for CliError {
 
 impl From<LimitError> for CliError {
     fn from(e: LimitError) -> Self {
-        Self::new(Exit::USAGE, "bad-limit", e.to_string()).hint("see the caps with: bellcage config show")
+        Self::new(Exit::USAGE, "bad-limit", e.to_string()).hint("see the caps with: bellcage config show, and bellcage doctor")
     }
 }
 

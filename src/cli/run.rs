@@ -29,6 +29,7 @@ use super::job::{StdoutFlag, arguments};
 use super::limits::{LimitFlags, read_input};
 use super::output::{Output, PATIENCE, escape};
 use super::runs::receipt_text;
+use super::serve::guests_memory;
 use super::{Context, demo};
 
 #[derive(Args)]
@@ -101,7 +102,11 @@ pub fn run(args: &RunArgs, context: &Context) -> Result {
 
 /// What runs here is what a server with this configuration would take of the tenant that is meant where none is named.
 fn caps(config: &Config) -> LimitCaps<'_> {
-    LimitCaps { server: &config.limit_caps, tenant: config.tenant.get_key_value(&TenantId::default()).map(|(tenant, own)| (tenant, &own.limits)) }
+    LimitCaps {
+        server: &config.limit_caps,
+        tenant: config.tenant.get_key_value(&TenantId::default()).map(|(tenant, own)| (tenant, &own.limits)),
+        executor_memory: Some(guests_memory(config)),
+    }
 }
 
 impl RunArgs {
@@ -178,7 +183,10 @@ async fn attempt(bytes: &[u8], request: Request, config: &Config, out: &Output) 
     let entry = request.entry.clone().unwrap_or_else(|| inspection.usual_entry());
     check(&request, &entry, &inspection)?;
     let stdout = request.stdout;
-    let pool = Pool::start_with(PoolConfig { workers: 1, slots: 1, engine, ..PoolConfig::default() }, Arc::new(World::passing(world_config(config))))?;
+    let pool = Pool::start_with(
+        PoolConfig { workers: 1, slots: 1, engine, memory: guests_memory(config), ..PoolConfig::default() },
+        Arc::new(World::passing(world_config(config))),
+    )?;
     // A typed job is told its run's id, so that this has to be the same each time too.
     let run = RunId(request.determinism.map_or_else(uuid::Uuid::now_v7, |determinism| uuid::Uuid::from_u64_pair(0, determinism.seed)));
     let pool = Arc::new(pool);

@@ -18,6 +18,8 @@ const FLOOR_MAX: u64 = 16 << 20;
 const LEFT_BEHIND_MAX: u64 = 64 << 20;
 const SLOT_KEPT: u64 = 1 << 20;
 
+const PAGE: u64 = 64 << 10;
+
 /// Of one worker.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -54,6 +56,11 @@ impl Budget {
     /// Whether so much was left behind that the pool has to be cleared up now. Says so once.
     pub fn is_to_be_cleared(&self) -> bool {
         self.left_behind.load(Ordering::Relaxed) > self.left_behind_max && self.left_behind.swap(0, Ordering::Relaxed) > 0
+    }
+
+    /// The same in whole pages of wasm.
+    pub fn most_pages(&self) -> u64 {
+        self.most() / PAGE * PAGE
     }
 
     fn above_floor(&self, bytes: u64) -> u64 {

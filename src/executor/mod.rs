@@ -210,6 +210,11 @@ pub trait Executor: Send + Sync + 'static {
     fn memory(&self) -> Option<u64> {
         None
     }
+    /// Bytes of memory that the guest of one attempt can have at most, be it beside others or, `alone`, in a process of its own, where its
+    /// scratch directory is of these bytes too, and half of them at most. `None`: not bounded.
+    fn memory_of_one(&self, _alone: bool) -> Option<u64> {
+        None
+    }
     /// Asks that a running attempt of `run` end as cancelled, with this reason. Unknown runs are ignored.
     fn cancel(&self, run: RunId, reason: &str);
     /// What a running attempt of `run` last told of how far it is.

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::budget::usual_memory;
+use super::budget::{Budget, usual_memory};
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
 use super::route::{self, Unfinished};
@@ -164,6 +164,10 @@ impl Executor for Pool {
 
     fn memory(&self) -> Option<u64> {
         Some(self.memory)
+    }
+
+    fn memory_of_one(&self, _alone: bool) -> Option<u64> {
+        Some(Budget::new(self.memory / self.workers.len() as u64, self.slots_per_worker as u64).most_pages())
     }
 
     fn cancel(&self, run: RunId, reason: &str) {

@@ -45,6 +45,12 @@ impl DirectoryGrant {
         }
     }
 
+    /// Bytes of the scratch directories among these.
+    pub fn scratch_bytes(grants: &[Self]) -> u64 {
+        let bytes = |grant: &Self| if let Self::Scratch { bytes, .. } = grant { *bytes } else { 0 };
+        grants.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Refuses places that are none, or not apart.
     pub fn validate(grants: &[Self]) -> Result<(), DirectoryError> {
         for (n, grant) in grants.iter().enumerate() {

@@ -100,11 +100,13 @@ pub struct LimitCaps<'a> {
     pub server: &'a Limits,
     /// What the tenant has of its own.
     pub tenant: Option<(&'a TenantId, &'a LimitsSpec)>,
+    /// Bytes of memory that the executor can give to one attempt at all, where that is bounded.
+    pub executor_memory: Option<u64>,
 }
 
 impl<'a> From<&'a Limits> for LimitCaps<'a> {
     fn from(server: &'a Limits) -> Self {
-        Self { server, tenant: None }
+        Self { server, tenant: None, executor_memory: None }
     }
 }
 
@@ -113,6 +115,8 @@ impl<'a> From<&'a Limits> for LimitCaps<'a> {
 pub enum CapOwner {
     Server,
     Tenant(TenantId),
+    /// Of memory: what one attempt can have at most.
+    Executor,
 }
 
 impl fmt::Display for CapOwner {
@@ -120,6 +124,7 @@ impl fmt::Display for CapOwner {
         match self {
             Self::Server => f.write_str("this server's cap"),
             Self::Tenant(tenant) => write!(f, "the cap of tenant {tenant}"),
+            Self::Executor => f.write_str("what one attempt can have of this server's executor.memory"),
         }
     }
 }
@@ -145,7 +150,7 @@ impl LimitsSpec {
             server: T,
             tenant: Option<T>,
         }
-        let LimitCaps { server, tenant } = caps.into();
+        let LimitCaps { server, tenant, executor_memory } = caps.into();
         let none = Self::default();
         let own = tenant.map_or(&none, |(_, own)| own);
         let owner = |is_tenants: bool| match tenant {
@@ -174,9 +179,16 @@ impl LimitsSpec {
                 pick(stringify!($name), Pick { asked: self.$name, default: defaults.$name, server: server.$name, tenant: own.$name }, $show, owner)?
             };
         }
+        let mut memory = pick!(memory, bytes::format);
+        if let Some(most) = executor_memory.filter(|most| memory > *most) {
+            if self.memory.is_some() {
+                return Err(LimitError::AboveCap { name: "memory", asked: bytes::format(memory), cap: bytes::format(most), owner: CapOwner::Executor });
+            }
+            memory = most;
+        }
         Ok(Limits {
             fuel: pick!(fuel, number),
-            memory: pick!(memory, bytes::format),
+            memory,
             timeout: pick!(timeout, duration::format),
             result: pick!(result, bytes::format),
             logs: pick!(logs, bytes::format),
@@ -241,7 +253,7 @@ mod tests {
     fn of_the_caps_of_server_and_tenant_the_lower_counts_and_is_named() {
         let (server, tenant) = (Limits { fuel: 100, memory: 1 << 30, ..Default::default() }, "acme".parse().unwrap());
         let own = LimitsSpec { memory: Some(64 << 20), fuel: Some(200), ..Default::default() };
-        let caps = LimitCaps { server: &server, tenant: Some((&tenant, &own)) };
+        let caps = LimitCaps { server: &server, tenant: Some((&tenant, &own)), executor_memory: None };
         let refused = |spec: LimitsSpec| spec.resolve(&Limits::default(), caps).unwrap_err().to_string();
         assert_eq!(
             refused(LimitsSpec { memory: Some(128 << 20), ..Default::default() }),
@@ -250,6 +262,17 @@ mod tests {
         assert_eq!(refused(LimitsSpec { fuel: Some(150), ..Default::default() }), "limits.fuel = 150 is above this server's cap, which is 100");
         let resolved = LimitsSpec::default().resolve(&Limits::default(), caps).unwrap();
         assert_eq!((resolved.memory, resolved.fuel), (64 << 20, 100), "a default is lowered to the lower of both");
+    }
+
+    #[test]
+    fn no_more_memory_may_be_asked_for_than_one_attempt_can_ever_have() {
+        let server = Limits { memory: 1 << 30, ..Default::default() };
+        let caps = LimitCaps { executor_memory: Some(48 << 20), ..LimitCaps::from(&server) };
+        let asked = |mib: u64| LimitsSpec { memory: Some(mib << 20), ..Default::default() }.resolve(&Limits::default(), caps);
+        assert_eq!(asked(48).unwrap().memory, 48 << 20);
+        let refused = "limits.memory = 49MiB is above what one attempt can have of this server's executor.memory, which is 48MiB";
+        assert_eq!(asked(49).unwrap_err().to_string(), refused);
+        assert_eq!(LimitsSpec::default().resolve(&Limits::default(), caps).unwrap().memory, 48 << 20, "a default is lowered to it");
     }
 
     #[test]

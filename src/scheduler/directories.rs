@@ -43,7 +43,7 @@ impl DirectoryRefusal {
             }
             Self::NotListed { listed, .. } => format!("it lists: {}", listed.iter().map(DirectoryName::as_str).collect::<Vec<_>>().join(", ")),
             Self::ReadOnly { .. } => "leave write out, or let the operator list it with write = true".to_owned(),
-            Self::TooLarge { .. } => "see the caps with: bellcage config show".to_owned(),
+            Self::TooLarge { .. } => "see the caps with: bellcage config show; an eighth of executor.memory is one, too".to_owned(),
         }
     }
 }

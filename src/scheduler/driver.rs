@@ -333,10 +333,10 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
     let ClaimedRun { run, job, checkpoint, .. } = claimed;
     let spec = &job.spec;
     let refuse = |error: super::SchedulerError| RunError { code: error.code().to_owned(), message: error.to_string(), ..RunError::default() };
-    let limits = spec.limits.resolve(&inner.options.limits, inner.options.caps_of(&job.key.tenant)).map_err(|e| refuse(e.into()))?;
+    let directories = inner.options.directories(&spec.grants.dirs).map_err(|e| refuse(e.into()))?;
+    let limits = spec.limits.resolve(&inner.options.limits, inner.caps_of(&job.key.tenant, Some(spec))).map_err(|e| refuse(e.into()))?;
     let component = inner.artefact(&run.job.tenant, &run.component).await.map_err(refuse)?;
     let secrets = inner.open_secrets(&run.job.tenant, &spec.grants.secrets).await.map_err(refuse)?;
-    let directories = inner.options.directories(&spec.grants.dirs).map_err(|e| refuse(e.into()))?;
     Ok(AttemptRequest {
         run: run.id,
         attempt: run.attempt,

@@ -263,7 +263,7 @@ impl SchedulerError {
             Self::PastStart { .. } => Some("leave the time out to run it now".to_owned()),
             Self::NoUpstream { upstream, .. } => Some(format!("add it first: bellcage job add {upstream}")),
             Self::Cycle { .. } => Some("let one of them follow no other: give it a trigger of time, or manual".to_owned()),
-            Self::Limit(_) => Some("see the caps with: bellcage config show".to_owned()),
+            Self::Limit(_) => Some("see the caps with: bellcage config show, and bellcage doctor".to_owned()),
             Self::Grant(e) => Some(e.hint().to_owned()),
             _ => None,
         }

@@ -93,7 +93,7 @@ impl Scheduler {
     /// The limits of an attempt of a tenant's job that does not say, and the most that one may ask for.
     pub fn limits(&self, tenant: &TenantId) -> (Limits, Limits) {
         let Options { limits, limit_caps, .. } = &self.inner.options;
-        let caps = self.inner.options.caps_of(tenant);
+        let caps = self.inner.caps_of(tenant, None);
         let resolved = |of: &Limits| LimitsSpec::default().resolve(of, caps).unwrap_or_else(|_| of.clone());
         (resolved(limits), resolved(limit_caps))
     }
@@ -285,10 +285,10 @@ impl Inner {
         spec.validate()?;
         let trigger = self.check_trigger(key, &spec.trigger, now)?;
         spec.grants.check_private(self.options.http_private)?;
-        spec.limits.resolve(&self.options.limits, self.options.caps_of(&key.tenant))?;
+        self.options.directories(&spec.grants.dirs)?;
+        spec.limits.resolve(&self.options.limits, self.caps_of(&key.tenant, Some(spec)))?;
         self.check_call(&key.tenant, &spec.component, &spec.args).await?;
         self.open_secrets(&key.tenant, &spec.grants.secrets).await?;
-        self.options.directories(&spec.grants.dirs)?;
         if spec.is_alone() && self.executor.processes() == 0 {
             return Err(SchedulerError::NoProcesses);
         }

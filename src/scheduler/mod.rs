@@ -33,8 +33,8 @@ use crate::component::cache::Cache;
 use crate::component::compile::Compiler;
 use crate::executor::Executor;
 use crate::job::{
-    ComponentName, DirectoryName, Enough, GrantKind, Job, JobId, JobKey, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey, TenantId, UpstreamEnd,
-    Version,
+    ComponentName, DirectoryGrant, DirectoryName, Enough, GrantKind, Job, JobId, JobKey, JobSpec, LimitCaps, Limits, LimitsSpec, Progress, Run, RunId, RunKey,
+    TenantId, UpstreamEnd, Version,
 };
 use crate::store::{Owner, Store};
 
@@ -131,10 +131,13 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    /// What a job of `tenant` may ask for at most.
-    fn caps_of<'a>(&'a self, tenant: &'a TenantId) -> LimitCaps<'a> {
-        LimitCaps { server: &self.limit_caps, tenant: self.tenant_caps.get(tenant).map(|own| (tenant, own)) }
+impl Inner {
+    /// What a job of `tenant` may ask for at most: one that is defined so, or one that asks for nothing else.
+    fn caps_of<'a>(&'a self, tenant: &'a TenantId, spec: Option<&JobSpec>) -> LimitCaps<'a> {
+        let Options { limit_caps: server, tenant_caps, .. } = &self.options;
+        let scratch = spec.map_or(0, |spec| DirectoryGrant::scratch_bytes(&spec.grants.dirs));
+        let executor_memory = self.executor.memory_of_one(spec.is_some_and(JobSpec::is_alone)).map(|most| most.saturating_sub(scratch));
+        LimitCaps { server, tenant: tenant_caps.get(tenant).map(|own| (tenant, own)), executor_memory }
     }
 }
 
@@ -307,7 +310,8 @@ impl Scheduler {
     /// Starts the driver on the current tokio runtime, which is the control plane's: guests run elsewhere, in the executor.
     /// With an exclusive store, what another owner left running is lost from this moment on, and is settled as such.
     pub async fn start(parts: Parts) -> Result<Self, SchedulerError> {
-        let Parts { store, executor, compiler, cache, clock, options } = parts;
+        let Parts { store, executor, compiler, cache, clock, mut options } = parts;
+        options.scratch_max = executor.memory_of_one(true).map_or(options.scratch_max, |most| options.scratch_max.min(most / 2));
         let owner = Owner(format!("{}-{}", options.node, uuid::Uuid::now_v7()).into());
         if options.exclusive_store {
             let ended = store.end_other_leases(&owner, clock.now()).await?;

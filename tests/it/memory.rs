@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bellcage::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Workers, WorkersConfig};
+use bellcage::executor::{AttemptReport, AttemptRequest, Directory, Executor, Pool, PoolConfig, Workers, WorkersConfig};
 use bellcage::job::{Isolation, Limits, Outcome, RunId};
 use jiff::SignedDuration;
 
@@ -157,4 +157,16 @@ async fn attempts_in_processes_of_their_own_wait_until_there_is_memory_for_all_t
     assert_eq!(first.await.unwrap().outcome, Outcome::Cancelled);
     let second = second.await.unwrap();
     assert_eq!((second.outcome, second.message()), (Outcome::Succeeded, ""));
+}
+
+#[tokio::test]
+async fn a_scratch_directory_takes_no_more_than_half_of_what_there_is_for_attempts_in_processes_of_their_own() {
+    let workers = Workers::start(WorkersConfig { memory: 64 * MIB, ..cage::workers_config(1, 8) }).unwrap();
+    let with_scratch = |request: AttemptRequest, bytes: u64| AttemptRequest { directories: vec![Directory::scratch("/scratch".to_owned(), bytes)], ..request };
+    let refused = workers.run(with_scratch(request(&hog(RETURN)).await, 8 * MIB + 1)).await;
+    assert_eq!((refused.outcome, refused.code()), (Outcome::Refused, "scratch-too-large"), "{}", refused.message());
+    // And its guest has what is left.
+    let guest = workers.run(with_scratch(request(&hog(RETURN)).await, 8 * MIB)).await;
+    assert_eq!((guest.outcome, guest.code()), (Outcome::Lost, "executor-memory"), "{}", guest.message());
+    assert!(guest.message().ends_with("one alone may have 8MiB"), "{}", guest.message());
 }

@@ -148,8 +148,8 @@ pub const CODES: &[Code] = &[
     code("directory-missing", "a directory that the server lists could not be opened when the run began", "let the operator look after its path"),
     code(
         "scratch-too-large",
-        "a job's scratch directory is to be larger than executor.scratch_max",
-        "make it smaller, or let the operator raise executor.scratch_max",
+        "a job's scratch directory is to be larger than executor.scratch_max, or than an eighth of executor.memory",
+        "make it smaller, or let the operator raise executor.scratch_max or executor.memory",
     ),
     code(
         "scratch-unavailable",
@@ -285,7 +285,11 @@ pub const CODES: &[Code] = &[
         "a job is to be granted requests to this machine or a private network, which this server lets no job reach",
         "name another origin, or let the server's operator set http.private = true",
     ),
-    code("bad-limit", "a limit is zero, or above a cap of the server or of the tenant", "see the caps with bellcage config show"),
+    code(
+        "bad-limit",
+        "a limit is zero, above a cap of the server or of the tenant, or, of memory, above what one attempt can have of executor.memory",
+        "see the caps with bellcage config show, and bellcage doctor",
+    ),
     code("bad-jobs-file", "the file of jobs is not TOML, or a job in it has an unknown or wrong field", "change the line that the message names"),
     code("not-found", "there is no job, run, component, calendar or secret of this name", "see what there is, with bellcage job list for example"),
     code("job-exists", "a job with this id exists", "replace it with --on-conflict replace, or keep it with --on-conflict keep"),

@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use super::budget::usual_memory;
+use super::budget::{Budget, usual_memory};
 use super::confine::{Confinement, Missing};
 use super::directory::Directory;
 use super::ending::Ending;
@@ -38,7 +38,7 @@ use super::running::RunningSet;
 use super::sandbox::{Asked, unstarted};
 use super::{AttemptReport, AttemptRequest, Determinism, Executor};
 use crate::component::EngineSettings;
-use crate::job::{Digest, Outcome, Progress, RunId};
+use crate::job::{Digest, Outcome, Progress, RunId, bytes};
 
 pub use child::{SUBCOMMAND, main as worker_main};
 use keeper::{Cancel, Command, Keeper};
@@ -123,22 +123,43 @@ impl WorkersConfig {
 
     /// Of each worker.
     fn memory_of_worker(&self) -> u64 {
-        (self.memory - self.memory_alone()) / self.workers as u64
+        (self.memory - self.memory_alone()) / self.workers.max(1) as u64
+    }
+
+    /// `Executor::memory_of_one`.
+    pub fn memory_of_one(&self, alone: bool) -> u64 {
+        let beside_others = || Budget::new(self.memory_of_worker(), self.slots_per_worker() as u64);
+        if alone { Budget::new(self.memory_alone(), 1).most_pages() } else { beside_others().most_pages() }
     }
 
     /// What is kept for an attempt in a process of its own: its guest's memory, and its scratch directories, which are in memory too.
     fn memory_of(&self, request: &AttemptRequest) -> Share {
-        let scratch = request.directories.iter().filter_map(Directory::scratch_bytes).fold(0, u64::saturating_add);
+        let scratch = scratch_bytes(request);
         let all = request.limits.memory.saturating_add(scratch).min(self.memory_alone());
-        Share { all, guest: all.saturating_sub(scratch).max(all / 2) }
+        Share { all, guest: all.saturating_sub(scratch) }
+    }
+
+    /// Why an attempt cannot have a process of its own: its scratch directories would take more than half of what there is for one.
+    fn refused_scratch(&self, request: &AttemptRequest) -> Option<Ending> {
+        let (asked, most) = (scratch_bytes(request), self.memory_alone() / 2);
+        let message = || {
+            let (asked, most) = (bytes::format(asked), bytes::about(most));
+            format!("a scratch directory of {asked} is above what one attempt can have of this server's executor.memory for that, which is {most}")
+        };
+        (asked > most).then(|| Ending::refused("scratch-too-large", message()))
     }
 
     fn slots_per_worker(&self) -> usize {
-        self.slots.div_ceil(self.workers)
+        self.slots.div_ceil(self.workers.max(1))
     }
 }
 
+fn scratch_bytes(request: &AttemptRequest) -> u64 {
+    request.directories.iter().filter_map(Directory::scratch_bytes).fold(0, u64::saturating_add)
+}
+
 /// Bytes of memory of an attempt in a process of its own.
+#[derive(Clone, Copy)]
 struct Share {
     all: u64,
     /// The guest's own.
@@ -286,23 +307,24 @@ impl Executor for Workers {
         let running = self.running.enter(request.run);
         let signal = running.signal();
         let cancelled = || unstarted(&asked, Ending::cancelled(signal));
+        if let Some(ending) = self.config.refused_scratch(&request) {
+            return unstarted(&asked, ending);
+        }
+        let share = request.is_alone().then(|| self.config.memory_of(&request));
         // Who waits for a process of its own keeps no slot from others.
-        let _alone = match request.is_alone() {
-            false => None,
-            true => match signal.or_stopped(self.alone.acquire()).await {
+        let _alone = match share {
+            None => None,
+            Some(_) => match signal.or_stopped(self.alone.acquire()).await {
                 Some(Ok(permit)) => Some(permit),
                 _ => return cancelled(),
             },
         };
-        let _memory = match request.is_alone() {
-            false => None,
-            true => {
-                let pages = u32::try_from(permits(self.config.memory_of(&request).all)).unwrap_or(u32::MAX);
-                match signal.or_stopped(self.memory_alone.acquire_many(pages)).await {
-                    Some(Ok(permit)) => Some(permit),
-                    _ => return cancelled(),
-                }
-            }
+        let _memory = match share {
+            None => None,
+            Some(Share { all, .. }) => match signal.or_stopped(self.memory_alone.acquire_many(u32::try_from(permits(all)).unwrap_or(u32::MAX))).await {
+                Some(Ok(permit)) => Some(permit),
+                _ => return cancelled(),
+            },
         };
         let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
         let mut request = Box::new(request);
@@ -355,6 +377,10 @@ impl Executor for Workers {
 
     fn memory(&self) -> Option<u64> {
         Some(self.config.memory)
+    }
+
+    fn memory_of_one(&self, alone: bool) -> Option<u64> {
+        Some(self.config.memory_of_one(alone))
     }
 
     fn cancel(&self, run: RunId, reason: &str) {

@@ -215,3 +215,29 @@ fn what_a_job_may_keep_and_ask_of_others_is_capped_like_every_limit() {
         "write --grant kv --kv-bytes 4MiB",
     );
 }
+
+#[test]
+fn a_job_may_ask_for_what_one_attempt_can_ever_have_of_the_servers_memory_and_no_more() {
+    let place = Place::default();
+    // 16 MiB for processes of single attempts; of the other 48 the one worker keeps 1.5 for each slot, and has 24 in common.
+    place.write("bellcage.toml", "[executor]\nmemory = \"64MiB\"\nworkers = 1\nslots = 16\n");
+    let _server = place.serve(&[]);
+    let grows = crate::support::wat::command("(memory 1)", "(loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable");
+    let file = place.write("grows.wasm", grows);
+    place.bellcage(&["component", "push", &file.to_string_lossy()]).ok();
+    let add = |id: &str, flags: &[&str]| place.bellcage(&[&["job", "add", id, "--component", "grows", "--manual"], flags].concat());
+    let above =
+        |asked: &str, most: &str| format!("limits.memory = {asked} is above what one attempt can have of this server's executor.memory, which is {most}");
+    add("a", &["--memory", "26MiB"]).refused(2, &above("26MiB", "26112KiB"), "see the caps");
+    add("a", &["--memory", "9MiB", "--dir", "scratch=8MiB"]).refused(2, &above("9MiB", "8MiB"), "see the caps");
+    add("a", &["--dir", "scratch=9MiB"]).refused(2, "a scratch directory of 9MiB is above the most that is allowed, 8MiB", "see the caps");
+    for (id, flags, limit) in [("beside", &[][..], 26112 << 10), ("alone", &["--dir", "scratch=8MiB"][..], 8 << 20)] {
+        add(id, flags).ok();
+        let ran = place.bellcage(&["trigger", id, "--wait"]);
+        assert!(ran.code == 22 && ran.stderr.contains("more than limits.memory"), "{ran:?}");
+        assert_eq!(place.json(&["runs", "list", "--job", id])["runs"][0]["receipt"]["memory_limit_bytes"], limit);
+    }
+    let doctor = place.bellcage(&["doctor"]).ok();
+    assert!(doctor.contains("limits.memory = 128MiB is more than one attempt can have of executor.memory beside others, which is 26112KiB"), "{doctor}");
+    place.bellcage(&["run", "--memory", "65MiB", HELLO]).refused(2, &above("65MiB", "64MiB"), "see the caps");
+}
