@@ -1,7 +1,5 @@
 //! What a guest is given: the data of its store.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +16,7 @@ use wasmtime_wasi_http::WasiHttpCtxView;
 use super::determinism::{Clock, Seeded, Timeline};
 use super::host::entry::Types;
 use super::host::http::Http;
-use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
+use super::host::{Calls, Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
 use super::limiter::Limiter;
 use super::output::{EndsSink, Output, WholeSink};
 use super::outside::{Outwards, Refusal};
@@ -104,13 +102,8 @@ impl Guest {
         self.host_calls.iter().sum()
     }
 
-    pub fn host_calls_by_interface(&self) -> BTreeMap<Cow<'static, str>, u64> {
-        let mut by_interface = BTreeMap::new();
-        // One by one: there are few, and collecting would sort them in a list first.
-        for (count, name) in self.host_calls.iter().zip(NAMES).filter(|(count, _)| **count > 0) {
-            by_interface.insert(Cow::Borrowed(*name), *count);
-        }
-        by_interface
+    pub fn calls(&self) -> Calls {
+        Calls::of(&self.host_calls)
     }
 
     /// What the epoch asks whenever it was raised: stop, or let others run and go on. It asks again as soon as the guest goes on, since

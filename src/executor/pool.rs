@@ -142,15 +142,12 @@ impl Executor for Pool {
         self.ticker.wake();
         let (reply, answer) = oneshot::channel();
         let sent = worker.send(Job { request: request.clone(), signal: signal.clone(), reply, unfinished: Unfinished::one_of(&worker.unfinished) });
-        let report = match sent {
+        let ended = match sent {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
-        let report = match report {
-            Some(mut report) => {
-                report.receipt.digest = asked.digest.to_string();
-                report
-            }
+        let report = match ended {
+            Some(ended) => ended.complete(&asked),
             None => unstarted(&asked, Ending::internal("its worker panicked")),
         };
         let report = signal.news.complete(report);

@@ -11,6 +11,7 @@ use wasmtime::{Engine, Func, PoolConcurrencyLimitError, Store};
 use super::budget::Budget;
 use super::ending::{Answer, Ending, Facts};
 use super::guest::Guest;
+use super::host::Calls;
 use super::host::entry::{self, JobAnswer};
 use super::limiter::LimitHit;
 use super::outside::Way;
@@ -123,16 +124,38 @@ pub(super) struct Around {
 /// The worker's pool of instances, memories or tables is used up: another attempt must end first.
 pub(super) struct PoolFull;
 
-/// Runs an attempt to its end. In its receipt the digest is missing: who asked for the attempt knows it.
-pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
+/// An attempt's report on its way to who asked for it. Missing in its receipt is what they make themselves.
+pub(super) struct Ended {
+    pub report: AttemptReport,
+    pub calls: Calls,
+}
+
+impl Ended {
+    pub fn complete(self, asked: &Asked) -> AttemptReport {
+        let Self { mut report, calls } = self;
+        report.receipt.digest = asked.digest.to_string();
+        report.receipt.host_calls_by_interface = calls.by_interface();
+        report
+    }
+}
+
+/// Of an attempt that called nothing.
+impl From<AttemptReport> for Ended {
+    fn from(report: AttemptReport) -> Self {
+        Self { report, calls: Calls::default() }
+    }
+}
+
+/// Runs an attempt to its end.
+pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<Ended, PoolFull> {
     if loaded.habit.is_long() {
         turns::let_others_begin().await;
     }
-    let report = run_and_drop(loaded, request, signal, around).await;
+    let ended = run_and_drop(loaded, request, signal, around).await;
     if around.budget.is_to_be_cleared() {
         clear_up(loaded.pre.engine()).await;
     }
-    report
+    ended
 }
 
 /// Has the pool give back to the machine what attempts that have ended had of it. It does so once it has the stacks of
@@ -149,23 +172,23 @@ async fn clear_up(engine: &Engine) {
     }
 }
 
-async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
+async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<Ended, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
     let call = match loaded.call(request) {
         Ok(call) => call,
-        Err(ending) => return Ok(unstarted(&Asked::of(request), ending)),
+        Err(ending) => return Ok(unstarted(&Asked::of(request), ending).into()),
     };
     let limits = &request.limits;
     let deadline = deadline(limits, began);
     let argv = if let Call::Main { argv, .. } = &call { &**argv } else { &[] };
     let guest = match Guest::new(request, argv, signal.clone(), around, deadline) {
         Ok(guest) => guest,
-        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("its directories: {e}")))),
+        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("its directories: {e}"))).into()),
     };
     let mut store = match new_store(loaded.pre.engine(), guest, limits, &call) {
         Ok(store) => store,
-        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),
+        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}"))).into()),
     };
     let mut used = Used::default();
     let mut instantiated_at = None;
@@ -197,7 +220,7 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
         (_, Some(Ok(Answer::Job(JobAnswer::Result { json, bytes })))) => (Some(RunResult::Value(json)), bytes),
         _ => (None, 0),
     };
-    let log = guest.take_log();
+    let (log, calls) = (guest.take_log(), guest.calls());
     let receipt = Receipt {
         fuel_used: limits.fuel.saturating_sub(fuel_left),
         memory_peak_bytes: guest.limiter.memory_peak,
@@ -205,7 +228,6 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
         wall_us: micros(wall),
         instantiate_us: micros(instantiated_at.map_or(wall, |at| at - began)),
         host_calls: guest.host_calls(),
-        host_calls_by_interface: guest.host_calls_by_interface(),
         log_bytes: (log.head.len() + log.tail.len()) as u64 + log.dropped,
         log_bytes_dropped: log.dropped,
         result_bytes,
@@ -214,7 +236,8 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
     let Ending { outcome, exit_code, error } = ending;
     let error = error.map(|error| *error);
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
-    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None })
+    let report = AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None };
+    Ok(Ended { report, calls })
 }
 
 /// When an attempt that began `began` is ended.
@@ -315,12 +338,12 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
 }
 
 /// What is known before the guest has done anything.
-pub(super) fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
+fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
     Receipt { digest: asked.digest.to_string(), ..asked_for(asked, started_at) }
 }
 
 /// The same without the digest.
-fn asked_for(asked: &Asked, started_at: Timestamp) -> Receipt {
+pub(super) fn asked_for(asked: &Asked, started_at: Timestamp) -> Receipt {
     let late = asked.due_at.map_or(SignedDuration::ZERO, |due| started_at.duration_since(due));
     Receipt { fuel_limit: asked.fuel, memory_limit_bytes: asked.memory, queue_us: Duration::try_from(late).map_or(0, micros), ..Receipt::default() }
 }

@@ -22,11 +22,11 @@ use super::outside::{Asker, Gate, Straight, Way};
 use super::pulse::Pulse;
 use super::replies::Replies;
 use super::route::Unfinished;
-use super::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
+use super::sandbox::{self, Around, Asked, Ended, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
 use super::turns::{self, Bell};
-use super::{AttemptReport, AttemptRequest, host};
+use super::{AttemptRequest, host};
 use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 use crate::job::Digest;
 
@@ -53,7 +53,7 @@ pub(super) struct Job {
     /// Whose last owner is who asked: memory is freed where it was taken, or the two threads wait for each other's allocator.
     pub request: Arc<AttemptRequest>,
     pub signal: Arc<Signal>,
-    pub reply: oneshot::Sender<AttemptReport>,
+    pub reply: oneshot::Sender<Ended>,
     pub unfinished: Unfinished,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Worker {
     pub in_flight: AtomicUsize,
     /// Those of them that the worker has yet to finish: what it has to do.
     pub unfinished: Arc<AtomicUsize>,
-    pub replies: Arc<Replies<AttemptReport>>,
+    pub replies: Arc<Replies<Ended>>,
     bell: Arc<Bell>,
     /// `None` once it shall end.
     queue: Option<mpsc::UnboundedSender<Job>>,
@@ -196,10 +196,10 @@ struct State {
     /// An attempt has given back what it had of the pool.
     ended: Notify,
     /// Reports that were not sent yet.
-    done: Mutex<Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>>,
+    done: Mutex<Vec<(oneshot::Sender<Ended>, Ended)>>,
     is_done: Notify,
     bell: Arc<Bell>,
-    replies: Arc<Replies<AttemptReport>>,
+    replies: Arc<Replies<Ended>>,
 }
 
 /// The components that are loaded or loading; the one that was asked for longest ago goes first.
@@ -264,13 +264,13 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
 async fn attempt(state: Arc<State>, job: Job) {
     turns::begun();
     let Job { request, signal, reply, unfinished } = job;
-    let report = run(&state, &request, &signal).await;
+    let ended = run(&state, &request, &signal).await;
     drop((request, signal, unfinished));
     state.ended.notify_waiters();
     // Sent when others have had their turn.
     let first = {
         let mut done = state.done();
-        done.push((reply, report));
+        done.push((reply, ended));
         done.len() == 1
     };
     if first {
@@ -278,23 +278,23 @@ async fn attempt(state: Arc<State>, job: Job) {
     }
 }
 
-async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>) -> AttemptReport {
+async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>) -> Ended {
     #[cfg(test)]
     assert_ne!(request.program, "panic in the worker", "as a test asked");
     let asked = &Asked::of(request);
     let loaded = match signal.or_stopped(state.loaded(&request.component)).await {
         Some(Ok(loaded)) => loaded,
-        Some(Err(ending)) => return unstarted(asked, ending),
-        None => return unstarted(asked, Ending::cancelled(signal)),
+        Some(Err(ending)) => return unstarted(asked, ending).into(),
+        None => return unstarted(asked, Ending::cancelled(signal)).into(),
     };
     let around = Around { budget: state.budget.clone(), way: state.way(request) };
     loop {
-        let ended = state.ended.notified();
+        let freed = state.ended.notified();
         match sandbox::run(&loaded, request, signal, &around).await {
-            Ok(report) => return report,
+            Ok(ended) => return ended,
             Err(PoolFull) => {
-                if signal.or_stopped(ended).await.is_none() {
-                    return unstarted(asked, Ending::cancelled(signal));
+                if signal.or_stopped(freed).await.is_none() {
+                    return unstarted(asked, Ending::cancelled(signal)).into();
                 }
             }
         }
@@ -330,7 +330,7 @@ impl State {
         self.replies.send(&mut done);
     }
 
-    fn done(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>> {
+    fn done(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<Ended>, Ended)>> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,6 +16,10 @@ mod logging;
 mod progress;
 mod random;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime_wasi::clocks::WasiClocks;
@@ -109,6 +113,32 @@ fn http_options() -> p2_http::types::LinkOptions {
     p2_http::types::LinkOptions::default()
 }
 
+/// How often a guest called which interfaces, by `Interface`. Names and a map are made of it by whoever keeps them: what one thread takes and
+/// another gives back makes them wait for each other's allocator.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Calls(Vec<(u8, u64)>);
+
+impl Calls {
+    pub fn of(counts: &[u64; NAMES.len()]) -> Self {
+        let called = || (0..).zip(counts).filter(|(_, count)| **count > 0);
+        let mut calls = Vec::with_capacity(called().count());
+        calls.extend(called().map(|(interface, count)| (interface, *count)));
+        Self(calls)
+    }
+
+    /// What is no interface, as a worker may say that a guest got out into, is left out.
+    pub fn by_interface(&self) -> BTreeMap<Cow<'static, str>, u64> {
+        let mut by_interface = BTreeMap::new();
+        // One by one: there are few, and collecting would sort them in a list first.
+        for (interface, count) in &self.0 {
+            if let Some(name) = NAMES.get(usize::from(*interface)) {
+                by_interface.insert(Cow::Borrowed(*name), *count);
+            }
+        }
+        by_interface
+    }
+}
+
 /// Everything that guests of `engine` may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
@@ -134,4 +164,18 @@ fn is_offered(import: &str) -> bool {
         _ => "0.2.",
     };
     import.split_once('@').is_some_and(|(name, version)| version.starts_with(offered(name)) && NAMES.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_calls_every_interface_that_was_called_has_its_name_and_no_other() {
+        let mut counts = [0; NAMES.len()];
+        (counts[Interface::Exit as usize], counts[Interface::Checkpoint as usize]) = (1, u64::MAX);
+        let mut calls = Calls::of(&counts);
+        calls.0.push((u8::MAX, 7));
+        assert_eq!(calls.by_interface(), BTreeMap::from([("wasi:cli/exit".into(), 1), ("bellcage:job/checkpoint".into(), u64::MAX)]));
+    }
 }

@@ -32,12 +32,12 @@ use crate::executor::guest::Guest;
 use crate::executor::news::News;
 use crate::executor::outside::{Answer, Call, Refusal, Way};
 use crate::executor::pulse::Pulse;
-use crate::executor::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
+use crate::executor::sandbox::{self, Around, Asked, Ended, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
 use crate::executor::turns::{self, Bell};
 
-use crate::executor::{AttemptReport, AttemptRequest, host, worker};
+use crate::executor::{AttemptRequest, host, worker};
 use crate::job::Progress;
 
 /// The hidden subcommand of the binary that is a worker. Whoever's `program` an executor of worker processes is must hand
@@ -351,7 +351,7 @@ impl Worker {
             Some(Ok(loaded)) => loaded.clone(),
             Some(Err(unusable)) => {
                 let report = unstarted(&Asked::of(&request), unusable.clone());
-                self.say(&FromWorker::Report { attempt, report: Box::new(Told::new(report)) });
+                self.say(&FromWorker::Report { attempt, report: Box::new(Told::new(report.into())) });
                 return Ok(());
             }
             None => return Err(io::Error::other("an attempt of a component that was not loaded came")),
@@ -417,14 +417,14 @@ struct Going {
     attempt: Number,
     asked: Asked,
     signal: Arc<Signal>,
-    report: Option<AttemptReport>,
+    ended: Option<Ended>,
 }
 
 impl Going {
     async fn run(worker: Arc<Worker>, begin: Begin) {
         turns::begun();
         let Begin { attempt, loaded, request, signal } = begin;
-        let mut going = Self { worker, attempt, asked: Asked::of(&request), signal, report: None };
+        let mut going = Self { worker, attempt, asked: Asked::of(&request), signal, ended: None };
         let Self { worker, signal, .. } = &going;
         #[cfg(debug_assertions)]
         if worker.escapes {
@@ -433,14 +433,14 @@ impl Going {
         }
         let way = (!request.reach.is_empty()).then(|| Arc::new(Asks { worker: worker.clone(), attempt }) as Arc<dyn Way>);
         let around = Around { budget: worker.budget.clone(), way };
-        going.report = Some(loop {
-            let ended = worker.ended.notified();
+        going.ended = Some(loop {
+            let freed = worker.ended.notified();
             match sandbox::run(&loaded, &request, signal, &around).await {
-                Ok(report) => break report,
+                Ok(ended) => break ended,
                 Err(PoolFull) => {
                     worker.say(&FromWorker::Waiting { attempt });
-                    if signal.or_stopped(ended).await.is_none() {
-                        break unstarted(&going.asked, Ending::cancelled(signal));
+                    if signal.or_stopped(freed).await.is_none() {
+                        break unstarted(&going.asked, Ending::cancelled(signal)).into();
                     }
                     worker.say(&FromWorker::Started { attempt });
                 }
@@ -466,12 +466,12 @@ impl Going {
 impl Drop for Going {
     fn drop(&mut self) {
         let worker = &self.worker;
-        let report = self.report.take().unwrap_or_else(|| unstarted(&self.asked, Ending::internal("its worker panicked")));
+        let ended = self.ended.take().unwrap_or_else(|| unstarted(&self.asked, Ending::internal("its worker panicked")).into());
         worker.running.in_flight.fetch_sub(1, Ordering::SeqCst);
         lock(&worker.attempts).remove(&self.attempt);
         worker.ended.notify_waiters();
         worker.tell(self.attempt, &self.signal);
-        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(report)) });
+        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(ended)) });
     }
 }
 

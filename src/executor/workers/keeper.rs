@@ -292,7 +292,7 @@ impl Keep {
 }
 
 fn hand_back(job: Job) {
-    let _ = job.reply.send(Answer::Unsent(job.request));
+    let _ = job.reply.send(Answer::Unsent);
 }
 
 /// Lets a process end what it has; it gets nothing more.

@@ -29,8 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
 use crate::executor::confine::Missing;
+use crate::executor::host::Calls;
 use crate::executor::outside::{Answer, Call, Reach, Refusal};
-use crate::executor::sandbox::{Asked, receipt};
+use crate::executor::sandbox::{Asked, Ended, asked_for};
 use crate::executor::{AttemptReport, AttemptRequest, Determinism};
 use crate::job::{AttemptLog, Digest, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
@@ -186,8 +187,9 @@ pub(super) struct Told {
     log_dropped: u64,
     #[serde(with = "raw")]
     log_tail: Vec<u8>,
-    /// Without what the supervisor knows itself.
+    /// Without what the supervisor knows itself, and with `calls` in place of the interfaces' names.
     receipt: Receipt,
+    calls: Calls,
     retry: Option<Box<str>>,
 }
 
@@ -321,7 +323,8 @@ impl Bounds {
 }
 
 impl Told {
-    pub fn new(report: AttemptReport) -> Self {
+    pub fn new(ended: Ended) -> Self {
+        let Ended { report, calls } = ended;
         // What it told meanwhile was said before.
         let AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: _, checkpoint: _ } = report;
         Self {
@@ -338,21 +341,22 @@ impl Told {
             log_dropped: log.dropped,
             log_tail: log.tail,
             receipt,
+            calls,
             retry: retry.and_then(|advice| serde_json::to_string(&advice).ok()).map(Into::into),
         }
     }
 
     /// The report of the attempt that was asked for. What a worker says of results is cut to the limits again.
-    pub fn into_report(self, asked: &Asked) -> Result<AttemptReport, serde_json::Error> {
-        let Self { started_at, ended_at, outcome, exit_code, error, result, log_head, log_dropped, log_tail, receipt: used, retry } = self;
+    pub fn into_ended(self, asked: &Asked) -> Result<Ended, serde_json::Error> {
+        let Self { started_at, ended_at, outcome, exit_code, error, result, log_head, log_dropped, log_tail, receipt: used, calls, retry } = self;
         let started_at = instant(started_at);
         let result = match result {
             None => None,
             Some(ToldResult::Text(bytes)) => Some(RunResult::Text(bytes)),
             Some(ToldResult::Value(json)) => Some(RunResult::Value(serde_json::from_str(&json)?)),
         };
-        let Receipt { fuel_limit, memory_limit_bytes, queue_us, digest, node, .. } = receipt(asked, started_at);
-        Ok(AttemptReport {
+        let Receipt { fuel_limit, memory_limit_bytes, queue_us, digest, node, .. } = asked_for(asked, started_at);
+        let report = AttemptReport {
             started_at,
             ended_at: instant(ended_at),
             outcome,
@@ -364,7 +368,8 @@ impl Told {
             retry: retry.map(|json| serde_json::from_str::<RetryAdvice>(&json)).transpose()?,
             progress: None,
             checkpoint: None,
-        })
+        };
+        Ok(Ended { report, calls })
     }
 }
 
@@ -409,6 +414,8 @@ mod raw {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::executor::{Network, Space};
     use crate::job::{JobKey, TenantId};
@@ -466,11 +473,21 @@ mod tests {
             progress: None,
             checkpoint: None,
         };
-        let bytes = postcard::to_stdvec(&FromWorker::Report { attempt: 7, report: Box::new(Told::new(sent.clone())) }).unwrap();
+        let calls = Calls::of(&std::array::from_fn(|interface| u64::from(interface == 0) * 3));
+        let told = Told::new(Ended { report: sent.clone(), calls: calls.clone() });
+        let bytes = postcard::to_stdvec(&FromWorker::Report { attempt: 7, report: Box::new(told) }).unwrap();
         let Ok(FromWorker::Report { attempt: 7, report }) = postcard::from_bytes(&bytes) else { panic!("another message") };
-        let arrived = report.into_report(&Asked::of(&request)).unwrap();
+        let asked = Asked::of(&request);
+        let arrived = report.into_ended(&asked).unwrap().complete(&asked);
+        assert_eq!(arrived.receipt.host_calls_by_interface, BTreeMap::from([("wasi:cli/environment".into(), 3)]));
         assert_eq!((arrived.receipt.fuel_limit, arrived.receipt.digest.clone()), (request.limits.fuel, request.component.digest.to_string()));
-        let receipt = Receipt { fuel_limit: 1, memory_limit_bytes: 0, digest: "sha256:lie".to_owned(), ..arrived.receipt.clone() };
+        let receipt = Receipt {
+            fuel_limit: 1,
+            memory_limit_bytes: 0,
+            digest: "sha256:lie".to_owned(),
+            host_calls_by_interface: BTreeMap::new(),
+            ..arrived.receipt.clone()
+        };
         assert_eq!(serde_json::to_value(AttemptReport { receipt, ..arrived }).unwrap(), serde_json::to_value(&sent).unwrap());
     }
 }

@@ -300,6 +300,7 @@ impl Workers {
 #[async_trait]
 impl Executor for Workers {
     async fn run(&self, request: AttemptRequest) -> AttemptReport {
+        let request = Arc::new(request);
         let asked = Asked::of(&request);
         if let Some(ending) = Determinism::refused(request.deterministic, &self.engine) {
             return unstarted(&asked, ending);
@@ -327,7 +328,6 @@ impl Executor for Workers {
             },
         };
         let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else { return cancelled() };
-        let mut request = Box::new(request);
         loop {
             let changed = self.changed.notified();
             let Some(keeper) = self.route(&request.component.digest) else {
@@ -343,7 +343,10 @@ impl Executor for Workers {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let (reply, mut answer) = oneshot::channel();
             let mut sent = Sent { keeper, number, ended: false };
-            if keeper.send(Command::Run(Job { number, request, signal: signal.clone(), reply, unfinished: Unfinished::one_of(&keeper.unfinished) })).is_err() {
+            if keeper
+                .send(Command::Run(Job { number, request: request.clone(), signal: signal.clone(), reply, unfinished: Unfinished::one_of(&keeper.unfinished) }))
+                .is_err()
+            {
                 return unstarted(&asked, Ending::internal("its keeper ended"));
             }
             let answered = match signal.or_stopped(&mut answer).await {
@@ -354,14 +357,13 @@ impl Executor for Workers {
                 }
             };
             sent.ended = true;
-            keeper.replies.hand_on();
             match answered {
-                Ok(Answer::Report(report)) => {
-                    let report = signal.news.complete(*report);
+                Ok(Answer::Report(ended)) => {
+                    let report = signal.news.complete(ended.complete(&asked));
                     running.end();
                     return report;
                 }
-                Ok(Answer::Unsent(unsent)) => request = unsent,
+                Ok(Answer::Unsent) => {}
                 Err(_) => return unstarted(&asked, Ending::internal("its keeper panicked")),
             }
         }
