@@ -125,6 +125,10 @@ struct Turns {
     /// CPU time of the thread at the end of the last turn of somebody who computes.
     last_over: Duration,
     waiting: VecDeque<Waker>,
+    /// Who lets others begin.
+    begin_late: VecDeque<Waker>,
+    /// The last turn was one of theirs.
+    began_late: bool,
     /// Who gives the turns, while nobody waits.
     giver: Option<Waker>,
 }
@@ -142,7 +146,15 @@ pub(super) async fn give(bell: Arc<Bell>) {
             TURNS.set(None);
         }
     }
-    TURNS.set(Some(Turns { bell, to_begin: 0, last_over: Duration::ZERO, waiting: VecDeque::new(), giver: None }));
+    TURNS.set(Some(Turns {
+        bell,
+        to_begin: 0,
+        last_over: Duration::ZERO,
+        waiting: VecDeque::new(),
+        begin_late: VecDeque::new(),
+        began_late: false,
+        giver: None,
+    }));
     let _given = Given;
     loop {
         next().await.wake();
@@ -162,6 +174,20 @@ pub(super) fn goes_on(used: Duration, now: Duration) -> bool {
 }
 
 impl Turns {
+    /// Whose turn it is: of who begins late and who computes each in turn, so that no burst of the former keeps the latter from theirs.
+    fn first(&mut self) -> Option<Waker> {
+        let late = if self.began_late { None } else { self.begin_late.pop_front() };
+        self.began_late = late.is_some();
+        if late.is_some() {
+            return late;
+        }
+        self.waiting.pop_front().or_else(|| {
+            let late = self.begin_late.pop_front();
+            self.began_late = late.is_some();
+            late
+        })
+    }
+
     fn lets_go_on(&self, used: Duration, now: Duration) -> bool {
         let others_had = now.saturating_sub(used).saturating_sub(self.last_over);
         used < others_had / SHARE || (self.bell.lets_go_on() && self.to_begin == 0)
@@ -207,13 +233,13 @@ fn count(change: impl FnOnce(usize) -> usize) {
 
 /// Wakes `waker` when it is its turn. False where nobody gives turns on this thread.
 pub(super) fn wait(waker: &Waker) -> bool {
-    queue(|waiting| waiting.push_back(waker.clone()))
+    queue(|turns| turns.waiting.push_back(waker.clone()))
 }
 
-fn queue(push: impl FnOnce(&mut VecDeque<Waker>)) -> bool {
+fn queue(push: impl FnOnce(&mut Turns)) -> bool {
     TURNS.with_borrow_mut(|turns| {
         let Some(turns) = turns else { return false };
-        push(&mut turns.waiting);
+        push(turns);
         if let Some(giver) = turns.giver.take() {
             giver.wake();
         }
@@ -221,7 +247,7 @@ fn queue(push: impl FnOnce(&mut VecDeque<Waker>)) -> bool {
     })
 }
 
-/// Returns when all attempts that have come so far have begun; those that compute give way to it as to any that has not.
+/// Returns when all attempts that have come so far have begun, and between any two who wait for that one who computes has had a turn; those that compute give way to it as to any that has not.
 pub(super) async fn let_others_begin() {
     struct ToBegin;
     impl Drop for ToBegin {
@@ -233,7 +259,7 @@ pub(super) async fn let_others_begin() {
     let _to_begin = ToBegin;
     let mut waited = false;
     std::future::poll_fn(|context| {
-        let ready = waited || !queue(|waiting| waiting.push_front(context.waker().clone()));
+        let ready = waited || !queue(|turns| turns.begin_late.push_back(context.waker().clone()));
         waited = true;
         if ready { Poll::Ready(()) } else { Poll::Pending }
     })
@@ -244,7 +270,7 @@ async fn next() -> Waker {
     std::future::poll_fn(|context| {
         TURNS.with_borrow_mut(|turns| {
             let Some(turns) = turns else { return Poll::Pending };
-            match turns.waiting.pop_front() {
+            match turns.first() {
                 Some(first) => Poll::Ready(first),
                 None => {
                     turns.giver = Some(context.waker().clone());
@@ -329,6 +355,35 @@ mod tests {
         long.await.unwrap();
         short.await.unwrap();
         assert_eq!(order.lock().unwrap()[..2], ["short", "long"]);
+    }
+
+    #[tokio::test]
+    async fn between_any_two_who_let_others_begin_one_who_computes_has_a_turn() {
+        let order: Arc<Mutex<Vec<u32>>> = Arc::default();
+        tokio::spawn(give(Arc::new(Bell::new(Arc::new(Pulse::new()), || {}))));
+        tokio::task::yield_now().await;
+        for n in 1..=6 {
+            let order = order.clone();
+            tokio::spawn(async move {
+                let_others_begin().await;
+                order.lock().unwrap().push(n);
+            });
+        }
+        let (noted, mut left) = (order.clone(), 6);
+        tokio::spawn(std::future::poll_fn(move |context| {
+            if left < 6 {
+                noted.lock().unwrap().push(0);
+            }
+            left -= 1;
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            assert!(wait(context.waker()));
+            Poll::Pending
+        }))
+        .await
+        .unwrap();
+        assert_eq!(order.lock().unwrap()[..], [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]);
     }
 
     #[test]
