@@ -146,11 +146,12 @@ async fn what_a_jobs_run_keeps_its_next_run_finds_and_no_other_job() {
 }
 
 #[tokio::test]
-async fn a_quota_above_the_servers_cap_is_refused_when_the_job_is_added() {
+async fn a_namespace_above_the_servers_cap_is_refused_when_the_job_is_added() {
     let rig = Rig::new(1).await;
-    let spec = serde_json::from_value(json!({ "component": "tiny", "trigger": "manual", "grants": { "kv": { "quota": "65MiB" } } })).expect("a job");
+    let spec = serde_json::from_value(json!({ "component": "tiny", "trigger": "manual", "grants": { "kv": true }, "limits": { "kv_bytes": "65MiB" } }))
+        .expect("a job");
     let refused = rig.scheduler.add_job(key("greedy"), spec, OnConflict::Error).await.expect_err("it is too much");
-    assert_eq!((refused.code(), refused.to_string().as_str()), ("bad-limit", "grants.kv.quota = 65MiB is above this server's cap of 64MiB"));
+    assert_eq!((refused.code(), refused.to_string().as_str()), ("bad-limit", "limits.kv_bytes = 65MiB is above this server's cap, which is 64MiB"));
 }
 
 #[tokio::test]

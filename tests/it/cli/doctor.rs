@@ -36,8 +36,8 @@ fn doctor_fails_exactly_when_something_is_a_problem() {
 
 #[test]
 fn doctor_warns_of_what_the_configuration_asks_too_much_of() {
-    let (checks, verdict, _) = checks(&["executor.kind=pool", "executor.slots=100000"]);
-    for id in ["executor", "max-map-count"] {
+    let (checks, verdict, _) = checks(&["executor.kind=pool", "executor.slots=100000", "executor.memory=1000000GiB"]);
+    for id in ["executor", "max-map-count", "memory"] {
         assert_eq!(checks[id], "warning", "{id}");
     }
     assert_ne!(verdict, "ok");

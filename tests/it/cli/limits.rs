@@ -241,3 +241,18 @@ fn a_job_may_ask_for_what_one_attempt_can_ever_have_of_the_servers_memory_and_no
     assert!(doctor.contains("limits.memory = 128MiB is more than one attempt can have of executor.memory beside others, which is 26112KiB"), "{doctor}");
     place.bellcage(&["run", "--memory", "65MiB", HELLO]).refused(2, &above("65MiB", "64MiB"), "see the caps");
 }
+
+#[test]
+fn the_memory_of_all_guests_is_what_the_configuration_says_and_the_api_tells() {
+    let place = Place::default();
+    place.bellcage(&["serve", "--set", "executor.memory=1MiB"]).refused(
+        2,
+        "--set: executor.memory cannot be \"1MiB\": the least is 16MiB",
+        "the default is executor.memory = 0",
+    );
+    let _server = place.serve(&["--set", "executor.memory=1GiB"]);
+    let about: serde_json::Value = serde_json::from_slice(&std::fs::read(place.path(".bellcage/server.json")).unwrap()).unwrap();
+    let text = |name: &str| about[name].as_str().unwrap().to_owned();
+    let told = bellcage::client::Client::new(&text("address"), Some(text("token"))).unwrap().limits().unwrap();
+    assert_eq!((told.executor_memory, told.defaults.http_body, told.caps.kv_keys), (Some(1 << 30), 8 << 20, 100_000));
+}
