@@ -9,8 +9,7 @@
 //! ```
 //! The first part is its own whatever comes: however many attempts arrive, those that compute go on.
 //!
-//! Between two such heads nothing interrupts a guest. One whose like have held the thread for long that way (`Habit`) begins after
-//! those that have come with it.
+//! Between two such heads nothing interrupts a guest. One whose like have held the thread for long that way (`Habit`) lets others begin first.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

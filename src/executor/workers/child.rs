@@ -1,7 +1,8 @@
 //! The worker process: one engine, one thread that runs guests, many attempts at once, and one socket.
 //!
 //! It is confined before its first word. From then on it can use memory, time and its socket, and nothing else: a
-//! component comes as a descriptor, and what it says goes to the supervisor, which believes little of it.
+//! component comes as a descriptor, and what it says goes to the supervisor, which believes little of it. It shares one page of memory
+//! with it, for its pulse: a number that can make the supervisor prefer or avoid this worker, and no more.
 
 use std::collections::HashMap;
 use std::io;
