@@ -37,7 +37,7 @@ pub fn about(bytes: u64) -> String {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is not a size: use a number of bytes, or one with KiB, MiB, GiB, kB, MB or GB, such as 128MiB")]
 enum Typed {
     Number(u64),
     Text(String),
@@ -89,6 +89,14 @@ mod tests {
         assert_eq!(parse("1000"), Ok(1000));
         for bad in ["", "MiB", "-1", "1.5GiB", "12 parsecs", "9999999999GiB"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_a_number_nor_a_text_is_told_what_a_size_is() {
+        for bad in ["-1", "1.5", "true", "[]"] {
+            let error = deserialize(&mut serde_json::Deserializer::from_str(bad)).unwrap_err().to_string();
+            assert!(error.starts_with("it is not a size: use a number of bytes"), "{bad}: {error}");
         }
     }
 
