@@ -1,6 +1,6 @@
 //! The limit of a store: SQLite alone, which is told of each run once, when it has ended. It is given a store of bellcage's with
 //! its jobs, and leaves it as bellcage would: in the same schema the same rows, of the same sizes, under the same indexes. For that
-//! it needs four statements a run (the run, its attempt, its output, and the job, which moves to its next firing), in large
+//! it needs three statements a run (the run, its attempt with the result, and the job, which moves to its next firing), in large
 //! transactions, each synced to the disk (WAL, `synchronous = FULL`). No leases, no claims, no queue, nothing read: a crash
 //! would run again what was not recorded yet.
 //!
@@ -47,11 +47,9 @@ impl Bare {
             )?;
             let mut attempt = transaction.prepare_cached(
                 "INSERT INTO attempt (run, number, started_at, ended_at, outcome, exit_code, result, fuel_used, fuel_limit, memory_peak_bytes, memory_limit_bytes, \
-                 cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node) \
-                 VALUES (?1, 1, ?2, ?2, 0, 0, 0, 12, 10000000000, 65536, 134217728, 14, 17, 5, 200000, 3, ?3, 0, 0, 5, ?4, 'local')",
+                 cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node, short) \
+                 VALUES (?1, 1, ?2, ?2, 0, 0, 0, 12, 10000000000, 65536, 134217728, 14, 17, 5, 200000, 3, ?3, 0, 0, 5, ?4, 'local', ?5)",
             )?;
-            let mut output =
-                transaction.prepare_cached("INSERT INTO output (run, number, result, log_head, log_dropped, log_tail) VALUES (?1, 1, ?2, x'', 0, x'')")?;
             let mut moved = transaction.prepare_cached(
                 "UPDATE job SET next_fire = ?1, wake_at = ?1, last_skip = NULL, ended = ended + 1, last_outcome = 0, last_run_at = ?2, failures = 0 WHERE id = ?3",
             )?;
@@ -63,8 +61,7 @@ impl Bare {
                 let mixed = self.recorded.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let id = ((u128::from(now.unsigned_abs() / 1_000) << 80) | u128::from(mixed)).to_be_bytes();
                 run.execute(params![self.tenant, id, job, due, now])?;
-                attempt.execute(params![id, now, HOST_CALLS, [0xab_u8; 32]])?;
-                output.execute(params![id, result.as_ref()])?;
+                attempt.execute(params![id, now, HOST_CALLS, [0xab_u8; 32], result.as_ref()])?;
                 moved.execute(params![due + HOUR_US, due, job])?;
             }
         }

@@ -35,8 +35,10 @@ const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(10);
 const FULL_LOOK: SignedDuration = SignedDuration::from_millis(50);
 /// How long jobs that are due wait for slots to become free before their runs are stored as waiting.
 const SLOTS_WAIT: Duration = Duration::from_millis(20);
+/// Amid a burst jobs are fired when a part of the slots is free, this of them. Few at a time keep the store and the guests busy at once.
+const BATCH_PART: usize = 4;
 /// Commits of firings on their way while another one is decided about.
-const COMMITS_BESIDE: usize = 1;
+const COMMITS_BESIDE: usize = 2;
 /// How often, amid a burst, what comes due beside jobs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The wait after the store failed.
@@ -52,7 +54,7 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     let collector = tokio::spawn(collect(inner.clone(), collected));
     let renewer = tokio::spawn(renew(inner.clone()));
     let teller = tokio::spawn(tell_progress(inner.clone()));
-    let slots = Arc::new(Slots { half: inner.executor.slots() / 2, ..Slots::default() });
+    let slots = Arc::new(Slots { batch: inner.executor.slots() / BATCH_PART, all: inner.executor.slots(), ..Slots::default() });
     let mut driver = Driver::new(Starter { inner: inner.clone(), ended, slots, alone: Arc::default() });
     while *inner.phase.borrow() == Phase::Running {
         match driver.turn().await {
@@ -99,11 +101,12 @@ struct Starter {
 /// The executor's slots, or some of them.
 #[derive(Default)]
 struct Slots {
-    /// 0 where nobody waits for them.
-    half: usize,
+    all: usize,
+    /// As many as are worth a batch of firings; 0 where nobody waits for them.
+    batch: usize,
     /// How many attempts are going that have not ended.
     taken: AtomicUsize,
-    /// Half of them are free again.
+    /// So many are free again, perhaps.
     freed: Notify,
 }
 
@@ -131,9 +134,10 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let Slots { half, taken, freed } = &*self.of;
+        let Slots { all, batch, taken, freed } = &*self.of;
+        let enough = all - batch;
         let before = taken.fetch_sub(self.n, Ordering::AcqRel);
-        if before >= *half && before - self.n < *half {
+        if before > enough && before - self.n <= enough {
             freed.notify_one();
         }
     }
@@ -240,7 +244,7 @@ impl Driver {
     /// How many jobs to fire at once: amid a burst as many as can start, where slots become free soon, else all.
     async fn room_to_fire(&mut self) -> Result<usize, StoreError> {
         let Starter { inner, slots, .. } = self.starter.clone();
-        let enough = inner.steps.waiting().min(slots.half);
+        let enough = inner.steps.waiting().min(slots.batch);
         if enough == 0 {
             return Ok(usize::MAX);
         }

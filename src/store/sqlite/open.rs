@@ -15,8 +15,12 @@ use super::writer::Db;
 use crate::store::StoreError;
 
 /// Numbered from 1, forward only. One that has been released is never changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_jobs_and_runs.sql"), include_str!("migrations/0002_secrets.sql"), include_str!("migrations/0003_key_value.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_jobs_and_runs.sql"),
+    include_str!("migrations/0002_secrets.sql"),
+    include_str!("migrations/0003_key_value.sql"),
+    include_str!("migrations/0004_short_results.sql"),
+];
 
 /// Marks the file as ours: "bell".
 const APPLICATION_ID: i32 = 0x6265_6c6c;

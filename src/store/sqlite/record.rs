@@ -12,6 +12,9 @@ use super::writer::Db;
 use crate::job::{Attempt, Cause, Job, Run, RunId, RunResult};
 use crate::store::FiringCommit;
 
+/// Bytes of a result that stands in the row of its attempt; longer ones are kept apart. (The bound is also in the schema.)
+const SHORT_MAX: usize = 256;
+
 /// Runs that come into being.
 pub(super) struct NewRuns<'a> {
     run: CachedStatement<'a>,
@@ -52,8 +55,8 @@ impl Db {
             )?,
             attempt: self.statement(
                 "INSERT OR REPLACE INTO attempt (run, number, started_at, ended_at, outcome, exit_code, error, result, fuel_used, fuel_limit, memory_peak_bytes, \
-                 memory_limit_bytes, cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node, progress) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 memory_limit_bytes, cpu_us, wall_us, instantiate_us, queue_us, host_calls, host_calls_by, log_bytes, log_bytes_dropped, result_bytes, digest, node, progress, short) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
             output: self.statement("INSERT OR REPLACE INTO output (run, number, result, log_head, log_dropped, log_tail) VALUES (?, ?, ?, ?, ?, ?)")?,
             job: self.statement("UPDATE job SET ended = ended + 1, last_outcome = ?, last_run_at = ?, failures = ? WHERE id = ?")?,
@@ -120,6 +123,7 @@ impl EndedRuns<'_> {
             Some(RunResult::Text(bytes)) => (Some(0), Cow::Borrowed(&bytes[..])),
             Some(RunResult::Value(value)) => (Some(1), Cow::Owned(value.to_string().into_bytes())),
         };
+        let (short, long) = if bytes.len() <= SHORT_MAX { (kind.map(|_| &*bytes), &[][..]) } else { (None, &*bytes) };
         let by = &receipt.host_calls_by_interface;
         self.attempt.execute(params![
             run,
@@ -145,10 +149,11 @@ impl EndedRuns<'_> {
             receipt.result_bytes.cast_signed(),
             rows::digest_column(&receipt.digest),
             receipt.node,
-            progress.as_ref().map(Json)
+            progress.as_ref().map(Json),
+            short
         ])?;
-        if !bytes.is_empty() || !log.is_empty() || log.dropped > 0 {
-            self.output.execute(params![run, number, &*bytes, log.head, Count(log.dropped), log.tail])?;
+        if !long.is_empty() || !log.is_empty() || log.dropped > 0 {
+            self.output.execute(params![run, number, long, log.head, Count(log.dropped), log.tail])?;
         }
         Ok(())
     }

@@ -293,7 +293,7 @@ pub(super) fn digest_column(digest: &str) -> ToSqlOutput<'_> {
 
 /// What `read_attempt` reads, from `attempt` joined with its `output`.
 pub(super) const ATTEMPT: &str = "attempt.number, started_at, ended_at, outcome, exit_code, error, attempt.result, \
-     output.result, log_head, log_dropped, log_tail, progress";
+     coalesce(short, output.result), log_head, log_dropped, log_tail, progress";
 /// How many they are.
 pub(super) const ATTEMPT_COLUMNS: usize = 12;
 
