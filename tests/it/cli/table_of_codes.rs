@@ -59,7 +59,7 @@ fn collect(folder: &Path, codes: &mut BTreeSet<String>) {
 }
 
 /// In the executor every literal that looks like a code is one, but these.
-const EXECUTOR_OTHERS: &[&str] = &["bellcage-listener", "bellcage-ticker", "best-effort", "kebab-case", "run-worker"];
+const EXECUTOR_OTHERS: &[&str] = &["bellcage-listener", "bellcage-pulse", "bellcage-ticker", "best-effort", "kebab-case", "run-worker"];
 
 /// Literals after one of `BEFORE`, and those that the arms of a `fn code` give.
 fn in_source(text: &str) -> Vec<String> {
