@@ -1,15 +1,19 @@
 //! The tasks of a guests' thread that run attempts, each one after the other.
 //!
 //! A task for each attempt would be a tenth of what a small one costs: a future of some kilobytes is moved into place, in memory that
-//! has to be found for it. A task that is free takes another attempt instead, the one that was freed last first, whose memory is warm.
+//! has to be found for it. A task takes one attempt after the other instead.
 //!
 //! ```text
-//! put ─► waiting ─► a free task, or a new one, takes the first, calls another task for the next, and runs it
+//! put ─► waiting ─► a free task, or a new one, takes the first and runs it ─┬─ it ended at once: the same task comes again for the next
+//!                                                                          └─ it waits: another task is called for the next
 //! ```
-//! Between any two attempts that begin, the runtime gives its other tasks their turns.
+//! Of free tasks the one that was freed last is called, whose memory is warm. Between any two attempts that begin, the runtime gives
+//! its other tasks their turns.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use tokio::sync::Notify;
 
@@ -71,23 +75,30 @@ impl<T: Send + 'static> Crew<T> {
         }
     }
 
-    /// For a task that was called.
+    /// For a task that comes.
     fn take(&self) -> Option<T> {
         let mut state = self.state();
         state.coming = false;
         state.waiting.pop_front()
     }
 
-    /// Waits until the task is called; false where others wait already.
+    /// Waits until the task is to come: where attempts wait, until others have had their turn. False where enough tasks wait already.
     async fn is_called(&self) -> bool {
-        {
+        let comes = {
             let mut state = self.state();
-            if state.free >= FREE_MAX {
-                return false;
+            let comes = !state.coming && !state.waiting.is_empty();
+            match state.free {
+                _ if comes => state.coming = true,
+                free if free >= FREE_MAX => return false,
+                _ => state.free += 1,
             }
-            state.free += 1;
+            comes
+        };
+        if comes {
+            give_way().await
+        } else {
+            self.called.notified().await
         }
-        self.called.notified().await;
         true
     }
 
@@ -96,7 +107,20 @@ impl<T: Send + 'static> Crew<T> {
     }
 }
 
-/// A task's whole life. One that panics is missed by nobody: it has called another before.
+/// To the end of the runtime's queue. (The runtime's own `yield_now` waits until it has looked at its timers.)
+async fn give_way() {
+    let mut gave_way = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut gave_way, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A task's whole life. One that panics is missed by nobody: it calls another.
 async fn work<T, F, R>(crew: Arc<Crew<T>>, run: F)
 where
     T: Send + 'static,
@@ -104,13 +128,56 @@ where
     R: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let taken = crew.take();
-        crew.call(&run);
-        if let Some(taken) = taken {
-            run(taken).await;
+        if let Some(taken) = crew.take() {
+            let mut next = Next { crew: &crew, run: &run, is_called: false };
+            // Made where it stays: what an `await` is given is moved there, all of its kilobytes.
+            let mut attempt = pin!(run(taken));
+            std::future::poll_fn(|context| {
+                let polled = attempt.as_mut().poll(context);
+                if polled.is_pending() {
+                    next.call();
+                }
+                polled
+            })
+            .await;
         }
         if !crew.is_called().await {
             return;
+        }
+    }
+}
+
+/// The attempt after the one that a task has, as long as that has not ended.
+struct Next<'a, T: Send + 'static, F, R>
+where
+    F: Fn(T) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    crew: &'a Arc<Crew<T>>,
+    run: &'a F,
+    is_called: bool,
+}
+
+impl<T: Send + 'static, F, R> Next<'_, T, F, R>
+where
+    F: Fn(T) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    fn call(&mut self) {
+        if !std::mem::replace(&mut self.is_called, true) {
+            self.crew.call(self.run);
+        }
+    }
+}
+
+impl<T: Send + 'static, F, R> Drop for Next<'_, T, F, R>
+where
+    F: Fn(T) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.call();
         }
     }
 }

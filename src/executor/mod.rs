@@ -30,6 +30,7 @@ mod crew;
 mod determinism;
 pub mod directory;
 mod ending;
+mod folding;
 mod guest;
 mod host;
 mod limiter;

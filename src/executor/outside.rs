@@ -12,7 +12,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -418,18 +418,25 @@ impl Way for Straight {
 }
 
 /// A guest's side: what it may reach, and how. Without a way there is nothing that it may reach.
-#[derive(Clone)]
 pub(super) struct Outwards {
     pub reach: Reach,
     pub limits: Limits,
     way: Option<Arc<dyn Way>>,
-    /// The last refusal of a limit that the guest has not coped with since.
-    refused: Arc<Mutex<Option<Refusal>>>,
+    /// The last refusal of a limit that the guest has not coped with since. Most guests are refused nothing: made when it is needed.
+    refused: OnceLock<Arc<Mutex<Option<Refusal>>>>,
+}
+
+/// What the one is refused the other knows of.
+impl Clone for Outwards {
+    fn clone(&self) -> Self {
+        let Self { reach, limits, way, .. } = self;
+        Self { reach: reach.clone(), limits: limits.clone(), way: way.clone(), refused: OnceLock::from(self.refused.get_or_init(Arc::default).clone()) }
+    }
 }
 
 impl Outwards {
     pub fn new(request: &AttemptRequest, way: Option<Arc<dyn Way>>) -> Self {
-        Self { reach: request.reach.clone(), limits: request.limits.clone(), way, refused: Arc::default() }
+        Self { reach: request.reach.clone(), limits: request.limits.clone(), way, refused: OnceLock::new() }
     }
 
     /// Whether it may be asked at all.
@@ -445,7 +452,7 @@ impl Outwards {
             (Ok(()), None) => Err(Refusal::NotGranted),
         };
         match &answered {
-            Ok(_) if makes_up => *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Ok(_) if makes_up => self.set_refusal(None),
             Ok(_) => {}
             Err(refusal) => self.remember(refusal),
         }
@@ -455,12 +462,16 @@ impl Outwards {
     /// A limit may be what the guest dies of.
     pub fn remember(&self, refusal: &Refusal) {
         if refusal.is_of_a_limit() {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.clone());
+            self.set_refusal(Some(refusal.clone()));
         }
     }
 
+    fn set_refusal(&self, refusal: Option<Refusal>) {
+        *self.refused.get_or_init(Arc::default).lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
     pub fn refusal(&self) -> Option<Refusal> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused.get()?.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

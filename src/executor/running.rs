@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::folding::Folding;
 use super::news::News;
 use super::signal::Signal;
 use crate::job::{Progress, RunId};
 
 #[derive(Default)]
 pub(super) struct RunningSet {
-    runs: Mutex<HashMap<RunId, Arc<Signal>>>,
+    runs: Mutex<HashMap<RunId, Arc<Signal>, Folding>>,
     /// Some attempt has told something.
     news: Arc<Notify>,
 }
@@ -54,7 +55,7 @@ impl RunningSet {
         }
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Signal>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Signal>, Folding>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,10 +12,10 @@ use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_util::task::AtomicWaker;
+use futures_util::task::{ArcWake, AtomicWaker, WakerRef, waker_ref};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, Trap};
 
@@ -158,14 +158,10 @@ impl Signal {
 }
 
 /// Wakes from within a poll are held until its end, so that a guest that yields can be sent to the end of the queue.
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.polling.compare_exchange(POLLING, WOKEN, Ordering::AcqRel, Ordering::Acquire) == Err(IDLE) {
-            self.task.wake();
+impl ArcWake for Signal {
+    fn wake_by_ref(this: &Arc<Self>) {
+        if this.polling.compare_exchange(POLLING, WOKEN, Ordering::AcqRel, Ordering::Acquire) == Err(IDLE) {
+            this.task.wake();
         }
     }
 }
@@ -175,7 +171,7 @@ impl Wake for Signal {
 pub(super) struct Metered<'a, F> {
     future: Pin<&'a mut F>,
     signal: &'a Arc<Signal>,
-    waker: Waker,
+    waker: WakerRef<'a>,
     deadline: Instant,
     /// Made only when the future did not finish at once, as most do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -194,7 +190,7 @@ pub(super) struct Used {
 
 impl<'a, T, F: Future<Output = wasmtime::Result<T>>> Metered<'a, F> {
     pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, used: &'a mut Used) -> Self {
-        Self { future, signal, waker: Waker::from(signal.clone()), deadline, timer: None, computes: false, used }
+        Self { future, signal, waker: waker_ref(signal), deadline, timer: None, computes: false, used }
     }
 
     /// The end of what was stopped between two polls. A guest that computes is let run to its next function or loop head, where it

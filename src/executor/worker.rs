@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 use super::budget::Budget;
 use super::crew::Crew;
 use super::ending::Ending;
+use super::folding::Folding;
 use super::guest::Guest;
 use super::outside::{Asker, Gate, Straight, Way};
 use super::pulse::Pulse;
@@ -93,7 +95,7 @@ impl Worker {
             engine: engine.clone(),
             gate: config.gate,
             budget: Arc::new(Budget::new(config.memory, config.slots.into())),
-            loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::new() }),
+            loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::default() }),
             ended: Notify::new(),
             done: Mutex::default(),
             is_done: Notify::new(),
@@ -207,7 +209,7 @@ struct LoadedSet {
     max: usize,
     /// How often any was asked for: the clock of `last_asked`.
     asked: u64,
-    by_digest: HashMap<Digest, Kept>,
+    by_digest: HashMap<Digest, Kept, Folding>,
 }
 
 struct Kept {
@@ -216,7 +218,7 @@ struct Kept {
 }
 
 impl LoadedSet {
-    fn get(&mut self, digest: Digest) -> Arc<OnceCell<Arc<Loaded>>> {
+    fn get(&mut self, digest: Digest) -> &Arc<OnceCell<Arc<Loaded>>> {
         self.asked += 1;
         let Self { max, asked, by_digest } = self;
         if by_digest.len() >= *max && !by_digest.contains_key(&digest) {
@@ -225,7 +227,7 @@ impl LoadedSet {
         }
         let kept = by_digest.entry(digest).or_insert_with(|| Kept { component: Arc::default(), last_asked: 0 });
         kept.last_asked = *asked;
-        kept.component.clone()
+        &kept.component
     }
 }
 
@@ -264,7 +266,8 @@ fn serve(state: &Arc<State>, jobs: &mut mpsc::UnboundedReceiver<Job>) {
 async fn attempt(state: Arc<State>, job: Job) {
     turns::begun();
     let Job { request, signal, reply, unfinished } = job;
-    let ended = run(&state, &request, &signal).await;
+    // Pinned, a future is made where it stays: what an `await` is given is moved there, all of its kilobytes.
+    let ended = pin!(run(&state, &request, &signal)).await;
     drop((request, signal, unfinished));
     state.ended.notify_waiters();
     // Sent when others have had their turn.
@@ -290,7 +293,7 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
     let around = Around { budget: state.budget.clone(), way: state.way(request) };
     loop {
         let freed = state.ended.notified();
-        match sandbox::run(&loaded, request, signal, &around).await {
+        match pin!(sandbox::run(&loaded, request, signal, &around)).await {
             Ok(ended) => return ended,
             Err(PoolFull) => {
                 if signal.or_stopped(freed).await.is_none() {
@@ -313,10 +316,14 @@ impl State {
 
     /// The component of `artefact`, loaded once: away from this thread, since a large one takes long to authenticate.
     async fn loaded(self: &Arc<Self>, artefact: &Artefact) -> Result<Arc<Loaded>, Ending> {
-        let kept = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(artefact.digest);
-        if let Some(loaded) = kept.get() {
-            return Ok(loaded.clone());
-        }
+        let kept = {
+            let mut set = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = set.get(artefact.digest);
+            if let Some(loaded) = kept.get() {
+                return Ok(loaded.clone());
+            }
+            kept.clone()
+        };
         let load = || async {
             let (state, artefact) = (self.clone(), artefact.clone());
             let loaded = tokio::task::spawn_blocking(move || Loaded::load(&state.engine, &state.linker, &artefact));
