@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::coop;
 
+use super::inbox::Inbox;
 use super::message::{Haste, Number};
 use super::process::{Answer, Gone, Job, Process, StartError, With, answer};
 use super::{WorkersConfig, no_worker};
@@ -52,8 +54,8 @@ pub(super) struct Keeper {
     /// Of the process's thread that runs guests.
     pub pulse: Arc<Pulse>,
     pub health: Arc<Health>,
-    /// `None` once it shall end.
-    commands: Option<mpsc::UnboundedSender<Command>>,
+    /// Closed once it shall end.
+    inbox: Arc<Inbox<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,12 +76,12 @@ pub(super) type First = Result<Vec<Missing>, StartError>;
 impl Keeper {
     /// The first start's answer comes through `first`.
     pub fn start(index: usize, config: WorkersConfig, gate: Gate, changed: Arc<Notify>, first: std::sync::mpsc::Sender<First>) -> std::io::Result<Self> {
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let inbox = Arc::<Inbox<Command>>::default();
         let (ready, failures, failure, pid) = Default::default();
         let health = Arc::new(Health { ready, failures, failure, pid, changed });
         let replies: Arc<Replies<Answer>> = Arc::default();
         let pulse = Arc::new(Pulse::shared()?);
-        let mut keep = Keep { config, gate, health: health.clone(), replies: replies.clone(), pulse: pulse.clone(), inbox, apart: Vec::new() };
+        let mut keep = Keep { config, gate, health: health.clone(), replies: replies.clone(), pulse: pulse.clone(), inbox: inbox.clone(), apart: Vec::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
         let thread = std::thread::Builder::new().name(format!("bellcage-keeper-{index}")).spawn(move || {
             confine::run_soon();
@@ -89,7 +91,7 @@ impl Keeper {
                 tracing::error!("a keeper of worker processes panicked; it goes on with a new process");
             }
         })?;
-        Ok(Self { in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, pulse, health, commands: Some(commands), thread: Some(thread) })
+        Ok(Self { in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, pulse, health, inbox, thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -99,15 +101,12 @@ impl Keeper {
 
     /// The command back where the thread is gone.
     pub fn send(&self, command: Command) -> Result<(), Box<Command>> {
-        match &self.commands {
-            Some(commands) => commands.send(command).map_err(|unsent| Box::new(unsent.0)),
-            None => Err(Box::new(command)),
-        }
+        self.inbox.put(command).map_err(Box::new)
     }
 
     /// Begins its end; dropping it waits for that.
     pub fn close(&mut self) {
-        self.commands = None;
+        self.inbox.close();
     }
 }
 
@@ -165,9 +164,15 @@ struct Keep {
     health: Arc<Health>,
     replies: Arc<Replies<Answer>>,
     pulse: Arc<Pulse>,
-    inbox: mpsc::UnboundedReceiver<Command>,
+    inbox: Arc<Inbox<Command>>,
     /// Processes that drain, and those of single attempts: they hear what is cancelled.
     apart: Vec<mpsc::UnboundedSender<Cancel>>,
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
 }
 
 /// Why a process takes no more attempts.
@@ -225,16 +230,19 @@ impl Keep {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let done = tokio::select! {
-                n = self.inbox.recv_many(&mut batch, BATCH) => match n {
-                    0 => return Until::Closed,
-                    _ => self.carry_out(&mut batch, &mut process),
+                taken = self.inbox.take(&mut batch, BATCH) => match taken {
+                    false => return Until::Closed,
+                    true => self.carry_out(&mut batch, &mut process),
                 },
-                turned = process.turn() => turned,
+                turned = process.turn() => {
+                    self.inbox.keeper_is_awake();
+                    turned
+                }
             };
             match done {
                 Err(gone) => return Until::Gone(process, gone),
                 Ok(()) if process.worn => return Until::Worn(process),
-                Ok(()) => {}
+                Ok(()) => coop::consume_budget().await,
             }
         }
     }
@@ -278,13 +286,16 @@ impl Keep {
         tracing::error!("{why}");
         let wait = tokio::time::sleep(self.health.failed(why));
         tokio::pin!(wait);
+        let mut batch = Vec::new();
         loop {
             tokio::select! {
                 () = &mut wait => return true,
-                command = self.inbox.recv() => match command {
-                    Some(Command::Run(job)) => hand_back(job),
-                    Some(Command::Cancel(cancel)) => self.cancel_apart(&cancel),
-                    None => return false,
+                taken = self.inbox.take(&mut batch, BATCH) => if !taken { return false },
+            }
+            for command in batch.drain(..) {
+                match command {
+                    Command::Run(job) => hand_back(job),
+                    Command::Cancel(cancel) => self.cancel_apart(&cancel),
                 }
             }
         }

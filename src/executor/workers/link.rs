@@ -118,20 +118,24 @@ impl Link {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);
         let room = &mut self.incoming[self.filled..];
+        let (most, came, mut bytes) = (room.len(), &mut self.came, 0);
         let received = self.socket.try_io(Interest::READABLE, || {
-            recvmsg(&self.socket, &mut [IoSliceMut::new(room)], &mut beside, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT).map_err(io::Error::from)
+            bytes = recvmsg(&self.socket, &mut [IoSliceMut::new(room)], &mut beside, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)?.bytes;
+            let before = came.len();
+            for message in beside.drain() {
+                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                    came.extend(descriptors);
+                }
+            }
+            // A read ends before its room does where nothing is left, or after a descriptor. What is said in the former case spares
+            // a second read that would find just that.
+            let is_all = 0 < bytes && bytes < most && came.len() == before;
+            if is_all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
-        for message in beside.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.came.extend(descriptors);
-            }
-        }
+        self.filled += bytes;
         match received {
-            Ok(_) if self.came.len() > DESCRIPTORS_MAX => Err(io::Error::other("too many descriptors came")),
-            Ok(received) => {
-                self.filled += received.bytes;
-                Ok(received.bytes > 0)
-            }
+            _ if self.came.len() > DESCRIPTORS_MAX => Err(io::Error::other("too many descriptors came")),
+            Ok(()) => Ok(bytes > 0),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
             Err(e) => Err(e),
         }

@@ -14,6 +14,7 @@ mod child;
 mod code;
 #[cfg(debug_assertions)]
 pub(in crate::executor) mod escape;
+mod inbox;
 mod keeper;
 mod link;
 mod message;
