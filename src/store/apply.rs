@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::job::{
-    Attempt, CalendarName, Cause, ComponentName, Job, Outcome, Pause, Run, RunError, RunState, SecretName, SkipReason, Skipped, UpstreamEnd, Version,
+    Attempt, CalendarName, Cause, ComponentName, Job, JobId, Outcome, Pause, Run, RunError, RunId, RunState, SecretName, SkipReason, Skipped, UpstreamEnd,
+    Version,
 };
 
 use super::{Settled, StoreError};
@@ -77,27 +78,42 @@ pub(super) fn start(run: &mut Run, now: Timestamp) {
     run.started_at.get_or_insert(now);
 }
 
-/// What a job remembers of its run that ended after an attempt. A cancelled one neither is a failure nor ends a row of them; one of
-/// a backfill tells nothing of how the job does now.
-pub(super) fn remember(job: &mut Job, run: &Run) {
-    if run.cause == Cause::Backfill {
-        return;
+/// That a run ended, and how.
+#[derive(Clone, Copy)]
+pub(super) struct RunEnd {
+    pub run: RunId,
+    pub cause: Cause,
+    pub outcome: Outcome,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Timestamp,
+}
+
+impl RunEnd {
+    /// `None` while it goes on.
+    pub fn of(run: &Run) -> Option<Self> {
+        Some(Self { run: run.id, cause: run.cause, outcome: run.outcome?, started_at: run.started_at, ended_at: run.ended_at? })
     }
-    job.last_outcome = run.outcome;
-    job.last_run_at = run.started_at.or(run.ended_at);
-    match run.outcome {
-        Some(Outcome::Succeeded) => job.failures_in_row = 0,
-        Some(Outcome::Cancelled) | None => {}
-        Some(_) => job.failures_in_row = job.failures_in_row.saturating_add(1),
+
+    /// As the jobs that follow `job`, whose run it was, are told it; `None` of a backfill: that is its job's alone.
+    pub fn for_downstream(&self, job: &JobId) -> Option<UpstreamEnd> {
+        let &Self { run, outcome, ended_at, .. } = self;
+        (self.cause != Cause::Backfill).then(|| UpstreamEnd { job: job.clone(), run, outcome, ended_at })
     }
 }
 
-/// An end as the jobs that follow the run's job are told it; `None` while it goes on, and of a backfill: that is its job's alone.
-pub(super) fn upstream_end(run: &Run) -> Option<UpstreamEnd> {
-    if run.cause == Cause::Backfill {
-        return None;
+/// What a job remembers of its run that ended after an attempt. A cancelled one neither is a failure nor ends a row of them; one of
+/// a backfill tells nothing of how the job does now.
+pub(super) fn remember(job: &mut Job, end: &RunEnd) {
+    if end.cause == Cause::Backfill {
+        return;
     }
-    Some(UpstreamEnd { job: run.job.id.clone(), run: run.id, outcome: run.outcome?, ended_at: run.ended_at? })
+    job.last_outcome = Some(end.outcome);
+    job.last_run_at = end.started_at.or(Some(end.ended_at));
+    match end.outcome {
+        Outcome::Succeeded => job.failures_in_row = 0,
+        Outcome::Cancelled => {}
+        _ => job.failures_in_row = job.failures_in_row.saturating_add(1),
+    }
 }
 
 /// A job's `wake_at` with an end that no firing has seen.

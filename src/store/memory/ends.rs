@@ -32,7 +32,7 @@ impl State {
 
     /// Where a run has ended, the jobs that follow its job are told.
     pub(super) fn tell_downstream(&mut self, run: &Run) {
-        let Some(end) = apply::upstream_end(run) else { return };
+        let Some(end) = apply::RunEnd::of(run).and_then(|end| end.for_downstream(&run.job.id)) else { return };
         let followers: Vec<JobKey> = self.downstream.get(&run.job).into_iter().flatten().cloned().collect();
         for key in followers {
             self.records += 1;

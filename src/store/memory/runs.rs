@@ -133,10 +133,10 @@ impl State {
             stored.attempts.extend(attempt);
             stored.checkpoint = checkpoint.or(stored.checkpoint.take());
         });
-        let ended = self.runs.get(&id).filter(|stored| stored.run.state == RunState::Ended).map(|stored| stored.run.clone());
+        let ended = self.runs.get(&id).and_then(|stored| apply::RunEnd::of(&stored.run));
         self.change_job(&key, |stored| {
-            if let Some(run) = ended {
-                apply::remember(&mut stored.job, &run);
+            if let Some(end) = ended {
+                apply::remember(&mut stored.job, &end);
             }
             if pause_job.is_some_and(|pause| apply::pause(&mut stored.job, pause)) {
                 stored.held = None;

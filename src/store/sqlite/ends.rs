@@ -6,7 +6,8 @@ use rusqlite::{Row, params};
 use super::live::{Live, find_tenant};
 use super::rows::{At, Code, Count, Text};
 use super::writer::{Db, Done, Writer};
-use crate::job::{Job, JobKey, Run, UpstreamEnd};
+use crate::job::{Job, JobId, JobKey, UpstreamEnd};
+use crate::store::apply::RunEnd;
 use crate::store::{ArrivedEnd, ENDS_MAX, apply};
 
 /// Which jobs a job follows, where nothing is known of it yet.
@@ -27,8 +28,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ArrivedEnd> {
 
 impl Writer {
     /// Where a run has ended, the jobs that follow its job are told.
-    pub(super) fn tell_downstream(&mut self, tenant: i64, run: &Run) -> Done<()> {
-        let Some(end) = apply::upstream_end(run).filter(|_| self.live.followers) else { return Ok(()) };
+    pub(super) fn tell_downstream(&mut self, tenant: i64, job: i64, end: &RunEnd) -> Done<()> {
+        if !self.live.followers {
+            return Ok(());
+        }
+        // The job may have been removed: its name stays as long as its runs.
+        let name: Option<Text<JobId>> = self.db.query_opt("SELECT name FROM job WHERE id = ?", [job], |row| row.get(0))?;
+        let Some(end) = name.and_then(|Text(name)| end.for_downstream(&name)) else { return Ok(()) };
         let sql = "SELECT job FROM job_after WHERE tenant = ? AND upstream = ?";
         let followers: Vec<i64> = self.db.query_all(sql, params![tenant, end.job.as_str()], |row| row.get(0))?;
         for id in followers {
@@ -86,7 +92,8 @@ impl Writer {
     /// The trigger that the ends came in for goes.
     pub(super) fn drop_ends(&mut self, id: i64, key: &JobKey, why: &str, now: Timestamp) -> Done<()> {
         if let Some(skip) = apply::unseen(&self.unseen(id)?, why, now) {
-            self.record_skip(id, key, &skip)?;
+            let tenant = self.live.tenant(&self.db, &key.tenant)?;
+            self.record_skip(tenant, id, &skip)?;
         }
         self.db.execute("DELETE FROM arrived_end WHERE job = ?", [id])?;
         Ok(())

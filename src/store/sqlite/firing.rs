@@ -5,10 +5,10 @@ use rusqlite::params;
 
 use super::live::Running;
 use super::record::{MovedJobs, NewRuns};
-use super::rows::{At, Code, Json, job_state};
-use super::writer::{Db, Done, Writer};
-use crate::job::{Cause, JobKey, Run, RunId, RunState};
-use crate::store::{ClaimedRun, Fenced, FiringCommit, FiringStep, LeasedJob, Owner, RunClaim, UNFINISHED_MAX, Unfinished, apply};
+use super::rows::{At, Code, Json, Rules, job_state};
+use super::writer::{Done, Writer};
+use crate::job::{Cause, Job, JobKey, Run, RunId, RunState};
+use crate::store::{ClaimedRun, Fenced, FiringCommit, FiringStep, Lease, LeasedJob, Owner, RunClaim, UNFINISHED_MAX, Unfinished, apply};
 
 fn runs_of(firing: &FiringCommit) -> usize {
     firing.steps.iter().filter(|step| matches!(step, FiringStep::Run(_))).count()
@@ -19,19 +19,44 @@ struct Starting<'a> {
     claim: &'a RunClaim,
     /// How many more may have a process of their own.
     alone: usize,
-    started: Vec<ClaimedRun>,
 }
 
-/// What a batch of firings writes.
-struct Rows<'a> {
-    runs: NewRuns<'a>,
-    jobs: MovedJobs<'a>,
+/// A run that started as its firing made it.
+pub(super) struct Started {
+    /// By its place.
+    firing: usize,
+    lease: Lease,
+    job: Job,
 }
 
-impl<'a> Rows<'a> {
-    fn of(db: &'a Db) -> rusqlite::Result<Self> {
-        Ok(Self { runs: db.new_runs()?, jobs: db.moved_jobs()? })
+/// What `commit_and_claim` found.
+pub(super) struct Committed {
+    pub answers: Vec<Fenced>,
+    started: Vec<Started>,
+    claimed: Vec<ClaimedRun>,
+}
+
+impl Committed {
+    /// What was claimed in all: the runs that started at once are taken out of their firings, which nobody needs any more.
+    pub(super) fn claimed(self, mut firings: Vec<FiringCommit>, now: Timestamp) -> Vec<ClaimedRun> {
+        let mut claimed = self.claimed;
+        claimed.extend(self.started.into_iter().filter_map(|Started { firing, lease, job }| {
+            let mut run = firings.get_mut(firing)?.steps.drain(..).find_map(|step| match step {
+                FiringStep::Run(run) => Some(run),
+                FiringStep::Skip(_) => None,
+            })?;
+            apply::start(&mut run, now);
+            Some(ClaimedRun { run: *run, job, lease, checkpoint: None })
+        }));
+        claimed.sort_by(|a, b| (b.run.priority, a.run.start_at, a.run.id).cmp(&(a.run.priority, b.run.start_at, b.run.id)));
+        claimed
     }
+}
+
+/// A job whose firing is being carried out.
+struct Firing {
+    job: i64,
+    started: Option<Lease>,
 }
 
 impl Writer {
@@ -44,21 +69,26 @@ impl Writer {
                 self.park(id, &reason)?;
                 continue;
             }
-            let job = row.job.clone();
+            let (job, rules) = (row.job.clone(), row.rules);
             let held = live.hold(owner, until);
             let lease = held.lease;
             live.set_lease(id, Some(held));
+            let has_unfinished = has_unfinished || live.running_of(id) > 0;
             let (unfinished, unfinished_count) = if has_unfinished { self.unfinished(id, now)? } else { (Vec::new(), 0) };
-            let ends = if job.spec.trigger.is_after() { self.arrived(id)? } else { Vec::new() };
+            let ends = if rules.follows { self.arrived(id)? } else { Vec::new() };
             leased.push(LeasedJob { job, lease, unfinished, unfinished_count, ends });
         }
         Ok(leased)
     }
 
-    /// At most `max` jobs that are due and that nobody holds, soonest first; and of each whether it has unfinished runs.
+    /// At most `max` jobs that are due and that nobody holds, soonest first; and of each whether it has runs that wait.
     fn due(&self, now: Timestamp, max: usize) -> Done<Vec<(i64, bool)>> {
-        let sql =
-            "SELECT id, EXISTS (SELECT 1 FROM run WHERE run.job = job.id AND run.cause < 3 AND run.state <> 3) FROM job WHERE wake_at <= ? ORDER BY wake_at";
+        let sql = match self.live.waiting() {
+            0 => "SELECT id, 0 FROM job WHERE wake_at <= ? ORDER BY wake_at",
+            _ => {
+                "SELECT id, EXISTS (SELECT 1 FROM run WHERE run.job = job.id AND run.cause < 3 AND run.state <> 3) FROM job WHERE wake_at <= ? ORDER BY wake_at"
+            }
+        };
         let mut statement = self.db.statement(sql)?;
         let mut rows = statement.query([At(now)])?;
         let mut due = Vec::new();
@@ -104,24 +134,40 @@ impl Writer {
     }
 
     pub(super) fn commit_firings(&mut self, firings: &[FiringCommit]) -> Done<Vec<Fenced>> {
-        let db = self.db.clone();
-        let mut rows = Rows::of(&db)?;
-        firings.iter().map(|firing| self.commit_firing(firing, None, &mut rows)).collect()
+        Ok(self.commit(firings, None)?.0)
     }
 
     /// Where no run waits that could go first, those that the firings make are written once, as running, instead of twice.
-    pub(super) fn commit_and_claim(&mut self, firings: &[FiringCommit], claim: &RunClaim) -> Done<(Vec<Fenced>, Vec<ClaimedRun>)> {
-        let mut starting = Starting { claim, alone: claim.alone, started: Vec::with_capacity(firings.len()) };
+    pub(super) fn commit_and_claim(&mut self, firings: &[FiringCommit], claim: &RunClaim) -> Done<Committed> {
+        let mut starting = Starting { claim, alone: claim.alone };
         let at_once = self.nothing_goes_before(firings, claim)?;
-        let db = self.db.clone();
-        let mut rows = Rows::of(&db)?;
-        let answers = firings.iter().map(|firing| self.commit_firing(firing, at_once.then_some(&mut starting), &mut rows)).collect::<Done<Vec<_>>>()?;
-        let Starting { mut started, alone, .. } = starting;
+        let (answers, started) = self.commit(firings, at_once.then_some(&mut starting))?;
+        let mut claimed = Vec::new();
         if !at_once || started.len() < firings.iter().map(runs_of).sum() {
-            started.extend(self.claim_runs(&RunClaim { max: claim.max - started.len(), alone, ..claim.clone() })?);
+            claimed = self.claim_runs(&RunClaim { max: claim.max - started.len(), alone: starting.alone, ..claim.clone() })?;
         }
-        started.sort_by(|a, b| (b.run.priority, a.run.start_at, a.run.id).cmp(&(a.run.priority, b.run.start_at, b.run.id)));
-        Ok((answers, started))
+        Ok(Committed { answers, started, claimed })
+    }
+
+    /// All runs first and then all jobs: what is written next lies beside what was written last.
+    fn commit(&mut self, firings: &[FiringCommit], mut starting: Option<&mut Starting<'_>>) -> Done<(Vec<Fenced>, Vec<Started>)> {
+        let db = self.db.clone();
+        let (mut runs, mut jobs) = (db.new_runs()?, db.moved_jobs()?);
+        let begun = firings.iter().map(|firing| self.take_steps(firing, starting.as_deref_mut(), &mut runs)).collect::<Done<Vec<_>>>()?;
+        let mut started = Vec::with_capacity(firings.len());
+        for (place, (firing, begun)) in firings.iter().zip(&begun).enumerate() {
+            let Some(Firing { job, started: lease }) = *begun else { continue };
+            let follows = self.move_job(firing, job, &mut jobs)?;
+            if let Some(lease) = lease
+                && let Some(row) = self.live.job(&self.db, job)?
+            {
+                started.push(Started { firing: place, lease, job: row.job.clone() });
+            }
+            if follows {
+                self.settle_ends(job, &firing.consumed, firing.ends_seen)?;
+            }
+        }
+        Ok((begun.iter().map(|begun| if begun.is_some() { Fenced::Done } else { Fenced::LeaseLost }).collect(), started))
     }
 
     /// Whether a claim would take every run that these firings make and that may start: which of them goes first is no question then.
@@ -132,20 +178,23 @@ impl Writer {
         Ok(plain && room && none_held && !self.anything_ready(claim.now)?)
     }
 
-    fn commit_firing(&mut self, firing: &FiringCommit, at_once: Option<&mut Starting<'_>>, rows: &mut Rows<'_>) -> Done<Fenced> {
-        let Some(id) = self.live.leased(firing.token) else { return Ok(Fenced::LeaseLost) };
-        if self.live.job(&self.db, id)?.is_none_or(|row| row.job.key != firing.job) {
-            return Ok(Fenced::LeaseLost);
-        }
-        let mut running = None;
+    /// Carries out what a firing says but of its job itself, whose lease ends. `None` where that is not held under the firing's token.
+    fn take_steps(&mut self, firing: &FiringCommit, mut starting: Option<&mut Starting<'_>>, rows: &mut NewRuns<'_>) -> Done<Option<Firing>> {
+        let Some(id) = self.live.leased(firing.token) else { return Ok(None) };
+        let Some((tenant, rules)) = self.live.job(&self.db, id)?.filter(|row| row.job.key == firing.job).map(|row| (row.tenant, row.rules)) else {
+            return Ok(None);
+        };
+        self.live.set_lease(id, None);
+        let mut begun = Firing { job: id, started: None };
         for step in &firing.steps {
             match step {
-                FiringStep::Skip(skip) => self.record_skip(id, &firing.job, skip)?,
+                FiringStep::Skip(skip) => self.record_skip(tenant, id, skip)?,
                 FiringStep::Run(run) => {
-                    let inserted = match &at_once {
-                        Some(starting) if self.may_start(id, run, starting)? => {
-                            running = self.insert_running(id, run, starting.claim, &mut rows.runs)?;
-                            running.is_some()
+                    let inserted = match &mut starting {
+                        Some(starting) if self.may_start(id, rules, run, starting)? => {
+                            begun.started = self.insert_running((tenant, id), run, starting.claim, rows)?;
+                            starting.alone -= usize::from(rules.alone && begun.started.is_some());
+                            begun.started.is_some()
                         }
                         _ => self.insert_run(id, run)?,
                     };
@@ -158,46 +207,51 @@ impl Writer {
         for run in &firing.cancel {
             self.cancel_of_job(id, &firing.job, *run, firing)?;
         }
-        self.live.set_lease(id, None);
+        Ok(Some(begun))
+    }
+
+    /// Moves a job to its next firing. True where it follows others.
+    fn move_job(&mut self, firing: &FiringCommit, id: i64, rows: &mut MovedJobs<'_>) -> Done<bool> {
         let Self { db, live } = self;
-        let Some(row) = live.job(db, id)? else { return Ok(Fenced::LeaseLost) };
+        let Some(row) = live.job(db, id)? else { return Ok(false) };
         let job = &mut row.job;
-        let follows = job.spec.trigger.is_after();
         (job.next_fire, job.wake_at) = (firing.next_fire, firing.wake_at);
-        rows.jobs.put(id, firing, row.last_skip)?;
+        rows.put(id, firing, row.last_skip)?;
         if job.state != firing.state || job.pause != firing.pause {
             job.state.clone_from(&firing.state);
             job.pause.clone_from(&firing.pause);
             let (state, reason) = job_state(&firing.state);
             db.execute("UPDATE job SET state = ?, reason = ?, pause = ? WHERE id = ?", params![state, reason, firing.pause.as_ref().map(Json), id])?;
         }
-        if let (Some(running), Some(starting)) = (running, at_once) {
-            starting.alone -= usize::from(job.spec.is_alone());
-            starting.started.push(running.claimed(job.clone()));
-            live.start(running);
-        }
-        if follows {
-            self.settle_ends(id, &firing.consumed, firing.ends_seen)?;
-        }
-        Ok(Fenced::Done)
+        Ok(row.rules.follows)
     }
 
     /// Whether a claim would start this run of a firing, but for others that it could take first.
-    fn may_start(&mut self, job: i64, run: &Run, starting: &Starting<'_>) -> Done<bool> {
-        let limited = self.live.job(&self.db, job)?.is_none_or(|row| row.job.spec.rate_limit.is_some());
+    fn may_start(&mut self, job: i64, rules: Rules, run: &Run, starting: &Starting<'_>) -> Done<bool> {
         let in_turn = run.state == RunState::Queued && run.cause != Cause::Backfill && run.start_at <= starting.claim.now;
-        let has_process = !self.is_alone(job)? || (starting.alone > 0 && self.live.alone_held.is_empty());
-        Ok(in_turn && !limited && has_process && self.room(job)? > 0)
+        let has_process = !rules.alone || (starting.alone > 0 && self.live.alone_held.is_empty());
+        Ok(in_turn && !rules.rate_limited && has_process && self.room(job)? > 0)
     }
 
     /// Adds a run as one that is running. `None` where the firing has one already.
-    fn insert_running(&mut self, job: i64, run: &Run, claim: &RunClaim, rows: &mut NewRuns<'_>) -> Done<Option<Running>> {
-        let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
-        let mut running = Running { run: run.clone(), tenant, job, held: self.live.hold(&claim.owner, claim.until) };
-        apply::start(&mut running.run, claim.now);
-        let inserted = rows.insert(&running.run, tenant, job, None, Some(&running.held))?;
-        self.live.tally.unfinished += u64::from(inserted);
-        Ok(inserted.then_some(running))
+    fn insert_running(&mut self, (tenant, job): (i64, i64), run: &Run, claim: &RunClaim, rows: &mut NewRuns<'_>) -> Done<Option<Lease>> {
+        let held = self.live.hold(&claim.owner, claim.until);
+        let lease = held.lease;
+        if !rows.insert_started(run, tenant, job, &held, claim.now)? {
+            return Ok(None);
+        }
+        self.live.tally.unfinished += 1;
+        self.live.start(Running {
+            id: run.id,
+            tenant,
+            job,
+            cause: run.cause,
+            attempt: run.attempt + 1,
+            started_at: run.started_at.or(Some(claim.now)),
+            cancel: None,
+            held,
+        });
+        Ok(Some(lease))
     }
 
     fn cancel_of_job(&mut self, id: i64, key: &JobKey, run: RunId, firing: &FiringCommit) -> Done<()> {

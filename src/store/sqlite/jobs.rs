@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 use rusqlite::types::Value;
 
-use super::rows::{self, At, Code, Count, JOB, JobRow, Json, SKIP, Text, at};
+use super::rows::{self, At, Code, Count, JOB, JobRow, Json, Rules, SKIP, Text, at};
 use super::writer::{Db, Done, Failure, Writer};
 use super::{calendars, ends};
 use crate::job::{Job, JobId, JobKey, RunId, Skipped};
@@ -44,7 +44,7 @@ impl Writer {
             calendars::index(db, tenant, id, job)?;
             ends::index(db, live, tenant, id, job)?;
             live.tally.jobs += 1;
-            live.keep_job(JobRow { id, job: job.clone(), last_skip: None, ended: 0, unreadable: None });
+            live.keep_job(JobRow { id, tenant, job: job.clone(), rules: Rules::of(&job.spec), last_skip: None, ended: 0, unreadable: None });
             return Ok(job.clone());
         }
         match (live.find_job(db, &job.key)?, on_conflict) {
@@ -83,8 +83,9 @@ impl Writer {
         let id = self.live.find_job(&self.db, &job.key)?.ok_or_else(|| not_found(&job.key))?;
         let stored = self.stored_job(id, &job.key)?;
         let new = apply::update(&stored.job, seen, job.clone()).ok_or_else(|| StoreError::Conflict(job.key.clone()))?;
+        let tenant = stored.tenant;
         if let Some(skip) = skipped {
-            self.record_skip(id, &job.key, skip)?;
+            self.record_skip(tenant, id, skip)?;
         }
         // A definition that cannot be read is not overwritten with what stands for it.
         self.put_job(id, new, job.spec != seen.spec)
@@ -175,8 +176,7 @@ impl Writer {
     }
 
     /// Records firings that made no run, in the job's newest record where they fold into it.
-    pub(super) fn record_skip(&mut self, id: i64, key: &JobKey, skip: &Skipped) -> Done<()> {
-        let tenant = self.live.tenant(&self.db, &key.tenant)?;
+    pub(super) fn record_skip(&mut self, tenant: i64, id: i64, skip: &Skipped) -> Done<()> {
         let Self { db, live } = self;
         let last = live.job(db, id)?.and_then(|row| row.last_skip);
         if let Some(last) = last

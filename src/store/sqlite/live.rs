@@ -5,6 +5,7 @@
 //! Leases on jobs are nowhere else: one server has the file, and when it is gone nobody holds its jobs. Those on runs
 //! are in the database too, because a run that was running when its server died must be found.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use rusqlite::params;
 
 use super::rows::{self, At, Count, JOB, JobRow, RECEIPT, RUN, RUN_COLUMNS};
 use super::writer::Db;
-use crate::job::{Cause, Job, JobKey, Run, RunId, RunState, TenantId};
+use crate::job::{Cause, JobKey, Run, RunId, TenantId};
 use crate::store::starts::Starts;
-use crate::store::{ClaimedRun, Lease, Owner, StoreCounts};
+use crate::store::{Lease, Owner, StoreCounts};
 
 /// Jobs kept decoded, in each of two generations.
 const JOBS_MAX: usize = 16_384;
@@ -34,30 +35,30 @@ pub(super) struct Live {
     leased: HashMap<u64, i64, Spread>,
     /// Leases as they were before this transaction changed them.
     undo: Vec<(i64, Option<Held>)>,
-    running: HashMap<RunId, Running>,
+    running: HashMap<RunId, Running, Spread>,
     running_by_job: ByRow<u32>,
     /// The same of their backfills, which are not counted there.
     backfilling_by_job: ByRow<u32>,
     jobs: Jobs,
     /// Jobs that have runs held back, perhaps.
-    pub held_back: HashSet<i64>,
+    pub held_back: Rows,
     /// The same, of backfills.
-    pub backfills_held: HashSet<i64>,
+    pub backfills_held: Rows,
     /// Of these two, jobs that may have runs held back for want of a process of their own.
     pub alone_held: BTreeSet<i64>,
     /// After this one of them it goes on with the next.
     pub alone_last: i64,
     /// Jobs that may have runs that wait for their rate limit.
-    pub rate_held: HashSet<i64>,
+    pub rate_held: Rows,
     /// The latest starts of jobs with a rate limit, of those that were asked for.
-    pub starts: HashMap<i64, Starts>,
+    pub starts: ByRow<Starts>,
     tenants: HashMap<TenantId, i64>,
     /// Some job may follow another one.
     pub followers: bool,
     pub tally: Tally,
     stored_tally: Tally,
     /// Jobs that may have more ended runs than are to be kept.
-    pub surplus: HashSet<i64>,
+    pub surplus: Rows,
     /// How many are to be kept, as far as retention has said so.
     pub runs_kept: u64,
     /// The last job's row that retention has gone through.
@@ -73,20 +74,18 @@ pub(super) struct Held {
     pub lease: Lease,
 }
 
-/// A run in state running.
-#[derive(Clone)]
+/// A run in state running: what is needed of each. The rest stands in its row.
 pub(super) struct Running {
-    pub run: Run,
+    pub id: RunId,
     pub tenant: i64,
     pub job: i64,
+    pub cause: Cause,
+    /// The number of the attempt that is going.
+    pub attempt: u32,
+    pub started_at: Option<Timestamp>,
+    /// Why a cancellation was asked for.
+    pub cancel: Option<String>,
     pub held: Held,
-}
-
-impl Running {
-    /// As its owner gets it, but for what earlier attempts saved.
-    pub(super) fn claimed(&self, job: Job) -> ClaimedRun {
-        ClaimedRun { run: self.run.clone(), job, lease: self.held.lease, checkpoint: None }
-    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -140,7 +139,8 @@ impl Live {
             let run = rows::read_run(row, rows::key(row, RUN_COLUMNS, RUN_COLUMNS + 1)?)?;
             let lease = Lease { token: row.get::<_, Count>(RUN_COLUMNS + 5)?.0, until: row.get::<_, At>(RUN_COLUMNS + 6)?.0 };
             let held = Held { owner: Owner(row.get(RUN_COLUMNS + 4)?), lease };
-            Ok(Running { run, tenant: row.get(RUN_COLUMNS + 2)?, job: row.get(RUN_COLUMNS + 3)?, held })
+            let Run { id, cause, attempt, started_at, cancel_requested: cancel, .. } = run;
+            Ok(Running { id, tenant: row.get(RUN_COLUMNS + 2)?, job: row.get(RUN_COLUMNS + 3)?, cause, attempt, started_at, cancel, held })
         })?;
         self.held_back.clear();
         self.backfills_held.clear();
@@ -157,10 +157,7 @@ impl Live {
         }
         // Whether their runs wait for that is found out when they are looked at.
         self.alone_held = self.held_back.union(&self.backfills_held).copied().collect();
-        for mut running in running {
-            running.run.receipt = last_receipt(db, running.run.id)?;
-            self.start(running);
-        }
+        running.into_iter().for_each(|running| self.start(running));
         self.stale = false;
         Ok(())
     }
@@ -232,10 +229,6 @@ impl Live {
         before
     }
 
-    pub(super) fn running(&self, run: RunId) -> Option<&Running> {
-        self.running.get(&run)
-    }
-
     pub(super) fn running_mut(&mut self, run: RunId) -> Option<&mut Running> {
         self.running.get_mut(&run)
     }
@@ -254,26 +247,35 @@ impl Live {
         self.backfilling_by_job.get(&job).copied().unwrap_or(0)
     }
 
-    fn lane(&mut self, run: &Run) -> &mut ByRow<u32> {
-        if run.cause == Cause::Backfill { &mut self.backfilling_by_job } else { &mut self.running_by_job }
+    /// How many runs wait, for whatever it is.
+    pub(super) fn waiting(&self) -> u64 {
+        self.tally.unfinished.saturating_sub(self.running.len() as u64)
+    }
+
+    fn lane(&mut self, cause: Cause) -> &mut ByRow<u32> {
+        if cause == Cause::Backfill { &mut self.backfilling_by_job } else { &mut self.running_by_job }
     }
 
     pub(super) fn start(&mut self, running: Running) {
-        debug_assert_eq!(running.run.state, RunState::Running);
-        *self.lane(&running.run).entry(running.job).or_default() += 1;
-        self.running.insert(running.run.id, running);
+        *self.lane(running.cause).entry(running.job).or_default() += 1;
+        self.running.insert(running.id, running);
     }
 
     pub(super) fn stop(&mut self, run: RunId) -> Option<Running> {
         let stopped = self.running.remove(&run)?;
-        let lane = self.lane(&stopped.run);
-        if let Some(running) = lane.get_mut(&stopped.job) {
-            *running -= 1;
-            if *running == 0 {
-                lane.remove(&stopped.job);
+        if let Entry::Occupied(mut running) = self.lane(stopped.cause).entry(stopped.job) {
+            *running.get_mut() -= 1;
+            if *running.get() == 0 {
+                running.remove();
             }
         }
         Some(stopped)
+    }
+
+    /// `stop` of a run that is held under this token. `None` where it is not.
+    pub(super) fn stop_held(&mut self, run: RunId, token: u64) -> Option<Running> {
+        self.running.get(&run).filter(|running| running.held.lease.token == token)?;
+        self.stop(run)
     }
 
     /// One run less is unfinished, one more of its job has ended.
@@ -294,13 +296,20 @@ impl Live {
 
     /// A job by its row; `None` where it is gone.
     pub(super) fn job(&mut self, db: &Db, id: i64) -> rusqlite::Result<Option<&mut JobRow>> {
-        if !self.jobs.touch(id) {
-            match db.query_opt(&format!("SELECT {JOB} WHERE job.id = ?"), [id], rows::read_job)? {
-                Some(row) => self.jobs.put(row),
-                None => return Ok(None),
+        let Jobs { young, old } = &mut self.jobs;
+        if young.len() >= JOBS_MAX {
+            *old = std::mem::take(young);
+        }
+        match young.entry(id) {
+            Entry::Occupied(known) => Ok(Some(known.into_mut())),
+            Entry::Vacant(place) => {
+                let known = match old.remove(&id) {
+                    Some(known) => Some(known),
+                    None => db.query_opt(&format!("SELECT {JOB} WHERE job.id = ?"), [id], rows::read_job)?.map(Box::new),
+                };
+                Ok(known.map(|known| &mut **place.insert(known)))
             }
         }
-        Ok(self.jobs.young.get_mut(&id).map(|row| &mut **row))
     }
 
     /// A job that was just added is known as it will be read.
@@ -362,16 +371,25 @@ struct Jobs {
     old: ByRow<Box<JobRow>>,
 }
 
-/// By the number of a row, which nobody outside chooses: no hash has to withstand anybody.
+/// By the number of a row, or the id of a run, which nobody outside chooses: no hash has to withstand anybody.
 type ByRow<T> = HashMap<i64, T, Spread>;
+type Rows = HashSet<i64, Spread>;
 type Spread = BuildHasherDefault<Multiply>;
 
 #[derive(Default)]
-struct Multiply(u64);
+pub(super) struct Multiply(u64);
 
 impl Hasher for Multiply {
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+        for word in bytes.chunks(8) {
+            let mut padded = [0; 8];
+            padded[..word.len()].copy_from_slice(word);
+            self.write_u64(u64::from_ne_bytes(padded));
+        }
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
     }
 
     fn write_i64(&mut self, n: i64) {
@@ -390,29 +408,11 @@ impl Hasher for Multiply {
 }
 
 impl Jobs {
-    /// True where the job is here; it is then among the young.
-    fn touch(&mut self, id: i64) -> bool {
-        if self.young.contains_key(&id) {
-            return true;
-        }
-        match self.old.remove(&id) {
-            Some(row) => {
-                self.insert(id, row);
-                true
-            }
-            None => false,
-        }
-    }
-
     fn put(&mut self, row: JobRow) {
-        self.old.remove(&row.id);
-        self.insert(row.id, Box::new(row));
-    }
-
-    fn insert(&mut self, id: i64, row: Box<JobRow>) {
         if self.young.len() >= JOBS_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(id, row);
+        self.old.remove(&row.id);
+        self.young.insert(row.id, Box::new(row));
     }
 }

@@ -339,7 +339,12 @@ impl Store for Sqlite {
     }
 
     async fn commit_and_claim(&self, firings: Vec<FiringCommit>, claim: RunClaim) -> Result<(Vec<Fenced>, Vec<ClaimedRun>), StoreError> {
-        self.write_many(firings.len().max(1), move |w| w.commit_and_claim(&firings, &claim)).await
+        let now = claim.now;
+        let firings = Arc::new(firings);
+        let asked = firings.clone();
+        let committed = self.write_many(firings.len().max(1), move |w| w.commit_and_claim(&asked, &claim)).await?;
+        let answers = committed.answers.clone();
+        Ok((answers, committed.claimed(Arc::unwrap_or_clone(firings), now)))
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -374,7 +379,8 @@ impl Store for Sqlite {
     }
 
     async fn finish_attempts(&self, ends: Arc<[AttemptEnd]>) -> Result<Vec<Fenced>, StoreError> {
-        self.write_many(ends.len().max(1), move |w| w.finish_attempts(&ends)).await
+        let texts = ends.iter().map(record::EndTexts::of).collect::<Result<Vec<_>, _>>()?;
+        self.write_many(ends.len().max(1), move |w| w.finish_attempts(&ends, &texts)).await
     }
 
     async fn claim_lost(&self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Result<Vec<ClaimedRun>, StoreError> {

@@ -64,9 +64,9 @@ impl Writer {
     }
 
     /// A run that was counted did not start.
-    pub(super) fn uncount_start(&mut self, job: i64, run: &Run) -> Done<()> {
+    pub(super) fn uncount_start(&mut self, job: i64, started_at: Option<Timestamp>) -> Done<()> {
         if self.rate_limit(job)?.is_some()
-            && let Some(at) = run.started_at
+            && let Some(at) = started_at
             && let Some(number) = self.starts(job)?.take_back(at)
         {
             self.db.execute("DELETE FROM job_start WHERE job = ? AND number = ?", params![job, Count(number)])?;

@@ -3,14 +3,16 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use rusqlite::{CachedStatement, params};
+use serde::Serialize;
 
 use super::live::Held;
 use super::rows::{self, At, Code, Count, Json, Text, at};
 use super::runs::Turn;
 use super::writer::Db;
-use crate::job::{Attempt, Cause, Job, Run, RunId, RunResult};
-use crate::store::FiringCommit;
+use crate::job::{Attempt, Cause, Digest, Entry, Job, Outcome, Reference, Run, RunId, RunResult, RunState, Version};
+use crate::store::{AttemptEnd, FiringCommit, Settled, StoreError};
 
 /// Bytes of a result that stands in the row of its attempt; longer ones are kept apart. (The bound is also in the schema.)
 const SHORT_MAX: usize = 256;
@@ -23,6 +25,54 @@ pub(super) struct NewRuns<'a> {
 /// Jobs that are moved to their next firing.
 pub(super) struct MovedJobs<'a> {
     job: CachedStatement<'a>,
+}
+
+/// The columns of an attempt's end that are texts made of something else: whoever asks makes them, and not the writer.
+pub(super) struct EndTexts {
+    /// Of the run, where it ends.
+    pub run_error: Option<String>,
+    error: Option<String>,
+    value: Option<String>,
+    host_calls_by: Option<String>,
+    digest: Option<Digest>,
+    progress: Option<String>,
+}
+
+impl EndTexts {
+    pub(super) fn of(end: &AttemptEnd) -> Result<Self, StoreError> {
+        let attempt = end.attempt.as_ref();
+        let by = attempt.map(|attempt| &attempt.receipt.host_calls_by_interface);
+        let value = attempt.and_then(|attempt| match &attempt.result {
+            Some(RunResult::Value(value)) => Some(value),
+            _ => None,
+        });
+        let error = json(attempt.and_then(|attempt| attempt.error.as_ref()))?;
+        let run_error = match &end.settled {
+            Settled::Ended { error: Some(error), .. } => json(Some(error))?,
+            Settled::Ended { error: None, .. } => error.clone(),
+            Settled::Retry { .. } | Settled::Missed(_) => None,
+        };
+        Ok(Self {
+            run_error,
+            error,
+            value: json(value)?,
+            host_calls_by: json(by.filter(|by| !by.is_empty()))?,
+            digest: attempt.and_then(|attempt| attempt.receipt.digest.parse().ok()),
+            progress: json(attempt.and_then(|attempt| attempt.progress.as_ref()))?,
+        })
+    }
+}
+
+fn json<T: Serialize>(value: Option<T>) -> Result<Option<String>, StoreError> {
+    value.map(|value| serde_json::to_string(&value)).transpose().map_err(|e| StoreError::Refused(e.to_string()))
+}
+
+/// A reference's text; most are a name alone.
+fn reference(reference: &Reference) -> Cow<'_, str> {
+    match (&reference.version, &reference.entry) {
+        (Version::Newest, Entry::Main) => Cow::Borrowed(reference.name.as_str()),
+        _ => Cow::Owned(reference.to_string()),
+    }
 }
 
 /// Runs that have been running, and end.
@@ -64,9 +114,29 @@ impl Db {
     }
 }
 
+/// Where a new run stands.
+struct Stage<'a> {
+    state: RunState,
+    turn: Option<Turn>,
+    attempt: u32,
+    started_at: Option<Timestamp>,
+    held: Option<&'a Held>,
+}
+
 impl NewRuns<'_> {
-    /// One that waits, or with its lease one that runs. False where the firing has one already, or the id is taken.
-    pub(super) fn insert(&mut self, run: &Run, tenant: i64, job: i64, turn: Option<Turn>, held: Option<&Held>) -> rusqlite::Result<bool> {
+    /// One that waits. False where the firing has one already, or the id is taken.
+    pub(super) fn insert(&mut self, run: &Run, tenant: i64, job: i64, turn: Turn) -> rusqlite::Result<bool> {
+        self.put(run, tenant, job, Stage { state: run.state, turn: Some(turn), attempt: run.attempt, started_at: run.started_at, held: None })
+    }
+
+    /// The same, of one that starts at once.
+    pub(super) fn insert_started(&mut self, run: &Run, tenant: i64, job: i64, held: &Held, now: Timestamp) -> rusqlite::Result<bool> {
+        let started_at = run.started_at.or(Some(now));
+        self.put(run, tenant, job, Stage { state: RunState::Running, turn: None, attempt: run.attempt + 1, started_at, held: Some(held) })
+    }
+
+    fn put(&mut self, run: &Run, tenant: i64, job: i64, stage: Stage<'_>) -> rusqlite::Result<bool> {
+        let Stage { state, turn, attempt, started_at, held } = stage;
         let inserted = self.run.execute(params![
             tenant,
             run.id,
@@ -80,14 +150,14 @@ impl NewRuns<'_> {
             At(run.start_at),
             at(run.start_deadline),
             run.priority,
-            Code(run.state),
+            Code(state),
             turn.map(|turn| turn as i64),
-            Text(&run.component),
+            reference(&run.component),
             run.args.as_ref().map(Json),
-            run.attempt,
+            attempt,
             run.lost_attempts,
             At(run.created_at),
-            at(run.started_at),
+            at(started_at),
             held.map(|held| &*held.owner.0),
             held.map(|held| Count(held.lease.token)),
             held.map(|held| At(held.lease.until))
@@ -105,8 +175,8 @@ impl MovedJobs<'_> {
 
 impl EndedRuns<'_> {
     /// Writes what changes of a run that ran when it ends.
-    pub(super) fn put(&mut self, run: &Run, tenant: i64) -> rusqlite::Result<()> {
-        self.run.execute(params![at(run.ended_at), run.outcome.map(Code), run.error.as_ref().map(Json), tenant, run.id])?;
+    pub(super) fn put(&mut self, tenant: i64, run: RunId, outcome: Outcome, error: Option<&str>, now: Timestamp) -> rusqlite::Result<()> {
+        self.run.execute(params![At(now), Code(outcome), error, tenant, run])?;
         Ok(())
     }
 
@@ -116,15 +186,15 @@ impl EndedRuns<'_> {
         Ok(())
     }
 
-    pub(super) fn insert_attempt(&mut self, run: RunId, attempt: &Attempt) -> rusqlite::Result<()> {
-        let Attempt { number, started_at, ended_at, outcome, exit_code, error, receipt, result, log, progress } = attempt;
+    pub(super) fn insert_attempt(&mut self, run: RunId, attempt: &Attempt, texts: &EndTexts) -> rusqlite::Result<()> {
+        let Attempt { number, started_at, ended_at, outcome, exit_code, receipt, result, log, .. } = attempt;
+        let EndTexts { error, value, host_calls_by, digest, progress, .. } = texts;
         let (kind, bytes) = match result {
-            None => (None, Cow::Borrowed(&[][..])),
-            Some(RunResult::Text(bytes)) => (Some(0), Cow::Borrowed(&bytes[..])),
-            Some(RunResult::Value(value)) => (Some(1), Cow::Owned(value.to_string().into_bytes())),
+            None => (None, &[][..]),
+            Some(RunResult::Text(bytes)) => (Some(0), &bytes[..]),
+            Some(RunResult::Value(_)) => (Some(1), value.as_deref().unwrap_or_default().as_bytes()),
         };
-        let (short, long) = if bytes.len() <= SHORT_MAX { (kind.map(|_| &*bytes), &[][..]) } else { (None, &*bytes) };
-        let by = &receipt.host_calls_by_interface;
+        let (short, long) = if bytes.len() <= SHORT_MAX { (kind.map(|_| bytes), &[][..]) } else { (None, bytes) };
         self.attempt.execute(params![
             run,
             number,
@@ -132,7 +202,7 @@ impl EndedRuns<'_> {
             At(*ended_at),
             Code(*outcome),
             exit_code,
-            error.as_ref().map(Json),
+            error,
             kind,
             receipt.fuel_used.cast_signed(),
             receipt.fuel_limit.cast_signed(),
@@ -143,13 +213,13 @@ impl EndedRuns<'_> {
             receipt.instantiate_us.cast_signed(),
             receipt.queue_us.cast_signed(),
             receipt.host_calls.cast_signed(),
-            (!by.is_empty()).then_some(Json(by)),
+            host_calls_by,
             receipt.log_bytes.cast_signed(),
             receipt.log_bytes_dropped.cast_signed(),
             receipt.result_bytes.cast_signed(),
-            rows::digest_column(&receipt.digest),
+            rows::digest_column(digest.as_ref(), &receipt.digest),
             receipt.node,
-            progress.as_ref().map(Json),
+            progress,
             short
         ])?;
         if !long.is_empty() || !log.is_empty() || log.dropped > 0 {

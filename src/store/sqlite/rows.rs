@@ -149,18 +149,50 @@ pub(super) fn pin(reference: &Reference) -> String {
 
 /// What `read_job` reads, from `job` joined with its `job_spec` and `tenant`.
 pub(super) const JOB: &str = "job.id, tenant.name, job.name, revision, state, reason, pause, anchor, next_fire, wake_at, failures, \
-     created_at, updated_at, last_outcome, last_run_at, last_skip, component, spec, ended \
+     created_at, updated_at, last_outcome, last_run_at, last_skip, component, spec, ended, job.tenant \
      FROM job JOIN job_spec ON job_spec.job = job.id JOIN tenant ON tenant.id = job.tenant";
 
 /// A job as it stands in its rows.
 pub(super) struct JobRow {
     pub id: i64,
+    pub tenant: i64,
     pub job: Job,
+    pub rules: Rules,
     pub last_skip: Option<i64>,
     /// How many ended runs it has.
     pub ended: u64,
     /// Why its definition cannot be read; `job` then shows what is known of it, and says so in its state.
     pub unreadable: Option<String>,
+}
+
+/// What is asked of a job's definition at each of its runs, side by side: the definition itself is large and seldom in the caches.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    /// How many runs may be running at once; `u32::MAX` where there is no bound.
+    pub running_max: u32,
+    /// `JobSpec::is_alone`.
+    pub alone: bool,
+    pub rate_limited: bool,
+    /// Its trigger is `after`.
+    pub follows: bool,
+}
+
+impl Rules {
+    pub(super) fn of(spec: &JobSpec) -> Self {
+        let running_max = spec.running_max().unwrap_or(u32::MAX);
+        Self { running_max, alone: spec.is_alone(), rate_limited: spec.rate_limit.is_some(), follows: spec.trigger.is_after() }
+    }
+}
+
+impl JobRow {
+    /// How many runs may start beside `running` others; of one that cannot be read, none.
+    pub(super) fn room(&self, running: u32) -> u32 {
+        match (&self.unreadable, self.rules.running_max) {
+            (Some(_), _) => 0,
+            (None, u32::MAX) => u32::MAX,
+            (None, most) => most.saturating_sub(running),
+        }
+    }
 }
 
 pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
@@ -197,7 +229,8 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         last_outcome: row.get::<_, Option<Code<_>>>(13)?.map(|code| code.0),
         last_run_at: row.get::<_, Option<At>>(14)?.map(|t| t.0),
     };
-    Ok(JobRow { id: row.get(0)?, job, last_skip: row.get(15)?, ended: row.get::<_, Count>(18)?.0, unreadable })
+    let (id, tenant, rules) = (row.get(0)?, row.get(19)?, Rules::of(&job.spec));
+    Ok(JobRow { id, tenant, job, rules, last_skip: row.get(15)?, ended: row.get::<_, Count>(18)?.0, unreadable })
 }
 
 fn root_cause(error: &rusqlite::Error) -> String {
@@ -283,11 +316,11 @@ pub(super) fn read_receipt(row: &Row<'_>, from: usize) -> rusqlite::Result<Recei
 }
 
 /// A receipt's digest as it is kept: 32 bytes rather than 71 letters.
-pub(super) fn digest_column(digest: &str) -> ToSqlOutput<'_> {
-    match digest.parse::<Digest>() {
-        _ if digest.is_empty() => ToSqlOutput::Borrowed(ValueRef::Null),
-        Ok(Digest(bytes)) => bytes.to_vec().into(),
-        Err(_) => digest.into(),
+pub(super) fn digest_column<'a>(digest: Option<&'a Digest>, text: &'a str) -> ToSqlOutput<'a> {
+    match digest {
+        Some(Digest(bytes)) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        None if text.is_empty() => ToSqlOutput::Borrowed(ValueRef::Null),
+        None => text.into(),
     }
 }
 

@@ -12,10 +12,11 @@ use rusqlite::params;
 
 use super::jobs::not_found;
 use super::live::{self, Held, Running};
-use super::record::EndedRuns;
+use super::record::{EndTexts, EndedRuns};
 use super::rows::{self, At, Code, Count, Json, RUN, RUN_COLUMNS, Text, at};
 use super::writer::{Done, Writer};
-use crate::job::{Cause, JobKey, Pause, Run, RunId, RunKey, RunState, TenantId};
+use crate::job::{Cause, JobKey, Outcome, Pause, Run, RunId, RunKey, RunState, TenantId};
+use crate::store::apply::RunEnd;
 use crate::store::{AddedRun, AttemptEnd, CancelFound, ClaimedRun, Fenced, Owner, Renewed, RunClaim, Settled, StoreError, apply};
 
 /// Jobs with runs that wait for a process of their own that one claim looks at.
@@ -100,7 +101,7 @@ impl Writer {
 
     fn insert_run_with(&mut self, job: i64, run: &Run, turn: Turn) -> Done<bool> {
         let tenant = self.live.tenant(&self.db, &run.job.tenant)?;
-        let inserted = self.db.new_runs()?.insert(run, tenant, job, Some(turn), None)?;
+        let inserted = self.db.new_runs()?.insert(run, tenant, job, turn)?;
         self.live.tally.unfinished += u64::from(inserted);
         Ok(inserted)
     }
@@ -131,8 +132,8 @@ impl Writer {
     }
 
     /// Writes what changes of a run when it starts to run.
-    fn put_running(&self, running: &Running) -> Done<()> {
-        let Running { run, tenant, held, .. } = running;
+    fn put_running(&self, running: &Running, run: &Run) -> Done<()> {
+        let Running { tenant, held, .. } = running;
         self.db.execute(
             "UPDATE run SET state = 1, turn = NULL, attempt = ?, started_at = ?, owner = ?, token = ?, lease_until = ? WHERE tenant = ? AND id = ?",
             params![run.attempt, at(run.started_at), &*held.owner.0, Count(held.lease.token), At(held.lease.until), tenant, run.id],
@@ -168,8 +169,8 @@ impl Writer {
     }
 
     /// The run's kind has one more place: the best one held back gets the turn.
-    fn give_turn_beside(&mut self, job: i64, run: &Run) -> Done<()> {
-        if run.cause != Cause::Backfill {
+    fn give_turn_beside(&mut self, job: i64, cause: Cause) -> Done<()> {
+        if cause != Cause::Backfill {
             return self.give_turns(job, 1);
         }
         if !self.live.backfills_held.contains(&job) {
@@ -190,10 +191,7 @@ impl Writer {
     /// How many runs of a job may start beside those that run; of one that is gone or cannot be read, none.
     pub(super) fn room(&mut self, job: i64) -> Done<u32> {
         let running = self.live.running_of(job);
-        Ok(match self.live.job(&self.db, job)? {
-            Some(row) if row.unreadable.is_none() => row.job.spec.running_max().map_or(u32::MAX, |most| most.saturating_sub(running)),
-            _ => 0,
-        })
+        Ok(self.live.job(&self.db, job)?.map_or(0, |row| row.room(running)))
     }
 
     /// Gives the turn to the best runs held back of a job: `n` of them, as far as there is room.
@@ -226,7 +224,7 @@ impl Writer {
     }
 
     pub(super) fn is_alone(&mut self, job: i64) -> Done<bool> {
-        Ok(self.live.job(&self.db, job)?.is_some_and(|row| row.job.spec.is_alone()))
+        Ok(self.live.job(&self.db, job)?.is_some_and(|row| row.rules.alone))
     }
 
     /// Gives the turn to at most `n` of the best runs that were held back for want of a process. Of jobs that have such, the next
@@ -368,7 +366,7 @@ impl Writer {
             return Ok(Claim::Held);
         };
         if !self.count_start(tenant, job, &mut run, now)? {
-            self.give_turn_beside(job, &run)?;
+            self.give_turn_beside(job, run.cause)?;
             return Ok(Claim::Passed);
         }
         let mut checkpoint = None;
@@ -379,17 +377,29 @@ impl Writer {
         apply::start(&mut run, now);
         *alone -= usize::from(is_alone);
         let held = self.live.hold(&claim.owner, claim.until);
-        let claimed = self.hold_run(Running { run, tenant, job, held })?;
+        let Run { cause, attempt, started_at, .. } = run;
+        let claimed = self.hold_run(Running { id, tenant, job, cause, attempt, started_at, cancel: None, held }, run)?;
         Ok(claimed.map_or(Claim::Held, |claimed| Claim::Started(Box::new(ClaimedRun { checkpoint, ..claimed }))))
     }
 
     /// Writes a running run with its new lease. `None` where its job is gone.
-    fn hold_run(&mut self, running: Running) -> Done<Option<ClaimedRun>> {
+    fn hold_run(&mut self, running: Running, run: Run) -> Done<Option<ClaimedRun>> {
         let Some(job) = self.live.job(&self.db, running.job)?.map(|row| row.job.clone()) else { return Ok(None) };
-        self.put_running(&running)?;
-        let claimed = running.claimed(job);
+        self.put_running(&running, &run)?;
+        let lease = running.held.lease;
         self.live.start(running);
-        Ok(Some(claimed))
+        Ok(Some(ClaimedRun { run, job, lease, checkpoint: None }))
+    }
+
+    /// All of a run that is running.
+    fn running_run(&self, tenant: i64, id: RunId) -> Done<Run> {
+        let sql = format!(
+            "SELECT {RUN}, tenant.name, job.name FROM run JOIN job ON job.id = run.job JOIN tenant ON tenant.id = run.tenant WHERE run.tenant = ? AND run.id = ?"
+        );
+        let read = |row: &rusqlite::Row<'_>| rows::read_run(row, rows::key(row, RUN_COLUMNS, RUN_COLUMNS + 1)?);
+        let mut run = self.db.query_opt(&sql, params![tenant, id], read)?.ok_or_else(|| no_run(id))?;
+        run.receipt = live::last_receipt(&self.db, id)?;
+        Ok(run)
     }
 
     /// The soonest start of a run that its job has room for.
@@ -439,45 +449,76 @@ impl Writer {
                 Some(running) => {
                     running.held.lease.until = until;
                     db.execute("UPDATE run SET lease_until = ? WHERE tenant = ? AND id = ?", params![At(until), running.tenant, id])?;
-                    renewed.cancel.extend(running.run.cancel_requested.clone().map(|reason| (id, reason)));
+                    renewed.cancel.extend(running.cancel.clone().map(|reason| (id, reason)));
                 }
             }
         }
         Ok(renewed)
     }
 
-    pub(super) fn finish_attempts(&mut self, ends: &[AttemptEnd]) -> Done<Vec<Fenced>> {
+    /// Table by table: what is written next lies beside what was written last.
+    pub(super) fn finish_attempts(&mut self, ends: &[AttemptEnd], texts: &[EndTexts]) -> Done<Vec<Fenced>> {
         let db = self.db.clone();
         let mut rows = db.ended_runs()?;
-        ends.iter().map(|end| self.finish_attempt(end, &mut rows)).collect()
+        let mut stopped: Vec<_> = ends.iter().map(|end| self.live.stop_held(end.run, end.token)).collect();
+        for ((end, texts), stopped) in ends.iter().zip(texts).zip(&stopped) {
+            if let (Some(_), Some(attempt), Settled::Ended { .. } | Settled::Retry { .. }) = (stopped, &end.attempt, &end.settled) {
+                rows.insert_attempt(end.run, attempt, texts)?;
+            }
+        }
+        let mut ended = Vec::with_capacity(ends.len());
+        for ((end, texts), stopped) in ends.iter().zip(texts).zip(&stopped) {
+            ended.push(stopped.as_ref().map(|running| self.settle(end, texts, running, &mut rows)).transpose()?.flatten());
+        }
+        for ((end, stopped), ended) in ends.iter().zip(&stopped).zip(ended) {
+            if let Some(running) = stopped {
+                self.after_attempt(end, running, ended, &mut rows)?;
+            }
+        }
+        Ok(stopped.drain(..).map(|stopped| if stopped.is_some() { Fenced::Done } else { Fenced::LeaseLost }).collect())
     }
 
-    fn finish_attempt(&mut self, end: &AttemptEnd, rows: &mut EndedRuns<'_>) -> Done<Fenced> {
-        let AttemptEnd { run: id, token, attempt, settled, checkpoint, pause_job, now } = end;
-        if self.live.running(*id).is_none_or(|running| running.held.lease.token != *token) {
-            return Ok(Fenced::LeaseLost);
+    /// Writes what becomes of the run. `None` where it does not end.
+    fn settle(&mut self, end: &AttemptEnd, texts: &EndTexts, running: &Running, rows: &mut EndedRuns<'_>) -> Done<Option<RunEnd>> {
+        let &Running { id, tenant, job, cause, attempt, started_at, .. } = running;
+        match &end.settled {
+            Settled::Missed(_) => Ok(None),
+            Settled::Ended { outcome, .. } => {
+                rows.put(tenant, id, *outcome, texts.run_error.as_deref(), end.now)?;
+                // One that ends in its first attempt has none.
+                if attempt > 1 {
+                    self.forget_checkpoint(id)?;
+                }
+                Ok(Some(RunEnd { run: id, cause, outcome: *outcome, started_at, ended_at: end.now }))
+            }
+            Settled::Retry { .. } => {
+                let mut run = self.running_run(tenant, id)?;
+                let job_exists = self.live.job(&self.db, job)?.is_some();
+                apply::settle(&mut run, end.attempt.as_ref(), &end.settled, job_exists, end.now);
+                self.put_idle(&run, tenant)?;
+                self.keep_checkpoint(&run, end.checkpoint.as_deref())?;
+                Ok(RunEnd::of(&run))
+            }
         }
-        let Some(Running { mut run, tenant, job, .. }) = self.live.stop(*id) else { return Ok(Fenced::LeaseLost) };
-        if let Settled::Missed(skip) = settled {
-            self.uncount_start(job, &run)?;
-            self.delete_run(tenant, *id)?;
+    }
+
+    /// What an attempt that ended leaves in its job, and to other runs of it.
+    fn after_attempt(&mut self, end: &AttemptEnd, running: &Running, ended: Option<RunEnd>, rows: &mut EndedRuns<'_>) -> Done<()> {
+        let &Running { id, tenant, job, cause, started_at, .. } = running;
+        if let Settled::Missed(skip) = &end.settled {
+            self.uncount_start(job, started_at)?;
+            self.delete_run(tenant, id)?;
             self.live.tally.unfinished -= 1;
-            self.record_skip(job, &run.job, skip)?;
-        } else {
-            if let Some(attempt) = attempt {
-                rows.insert_attempt(*id, attempt)?;
-            }
-            let job_exists = self.live.job(&self.db, job)?.is_some();
-            apply::settle(&mut run, attempt.as_ref(), settled, job_exists, *now);
-            match settled {
-                Settled::Ended { .. } => rows.put(&run, tenant)?,
-                _ => self.put_idle(&run, tenant)?,
-            }
-            self.keep_checkpoint(&run, checkpoint.as_deref())?;
-            self.remember(tenant, job, &run, pause_job.as_ref(), rows)?;
+            self.record_skip(tenant, job, skip)?;
+            return self.give_turn_beside(job, cause);
         }
-        self.give_turn_beside(job, &run)?;
-        Ok(Fenced::Done)
+        if let Some(ended) = &ended {
+            self.remember(tenant, job, ended, rows)?;
+        }
+        if let Some(pause) = &end.pause_job {
+            self.pause_job(job, pause)?;
+        }
+        self.give_turn_beside(job, cause)
     }
 
     /// Keeps what an attempt saved for the next one, until the run ends.
@@ -486,8 +527,7 @@ impl Writer {
             Some(data) if run.state == RunState::WaitingRetry => {
                 self.db.execute("INSERT OR REPLACE INTO checkpoint (run, data) VALUES (?, ?)", params![run.id, data])?;
             }
-            // A run that ends in its first attempt has none.
-            _ if run.state == RunState::Ended && run.attempt > 1 => self.forget_checkpoint(run.id)?,
+            _ if run.state == RunState::Ended => self.forget_checkpoint(run.id)?,
             _ => {}
         }
         Ok(())
@@ -498,26 +538,24 @@ impl Writer {
         Ok(())
     }
 
-    /// What a job keeps of an attempt of its that ended.
-    fn remember(&mut self, tenant: i64, id: i64, run: &Run, pause: Option<&Pause>, rows: &mut EndedRuns<'_>) -> Done<()> {
+    /// What a job keeps of a run of its that ended after an attempt.
+    fn remember(&mut self, tenant: i64, id: i64, end: &RunEnd, rows: &mut EndedRuns<'_>) -> Done<()> {
         let Self { db, live } = self;
-        if run.state == RunState::Ended {
-            let job = live.job(db, id)?.map(|row| {
-                apply::remember(&mut row.job, run);
-                &row.job
-            });
-            match job {
-                Some(job) => rows.remember(id, job)?,
-                None => _ = db.execute(ONE_MORE_ENDED, [id])?,
+        match live.job(db, id)? {
+            Some(row) => {
+                apply::remember(&mut row.job, end);
+                rows.remember(id, &row.job)?;
             }
-            live.count_ended(db, id)?;
-            self.tell_downstream(tenant, run)?;
+            None => _ = db.execute(ONE_MORE_ENDED, [id])?,
         }
+        live.count_ended(db, id)?;
+        self.tell_downstream(tenant, id, end)
+    }
+
+    fn pause_job(&mut self, id: i64, pause: &Pause) -> Done<()> {
         let Self { db, live } = self;
         let Some(row) = live.job(db, id)? else { return Ok(()) };
-        if let Some(pause) = pause
-            && apply::pause(&mut row.job, pause.clone())
-        {
+        if apply::pause(&mut row.job, pause.clone()) {
             db.execute("UPDATE job SET pause = ?, wake_at = ? WHERE id = ?", params![Json(pause), at(row.job.wake_at), id])?;
             live.set_lease(id, None);
             self.wake_for_ends(id)?;
@@ -526,7 +564,7 @@ impl Writer {
     }
 
     pub(super) fn claim_lost(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<ClaimedRun>> {
-        let lost = self.live.all_running().map(|running| (running.held.lease.until, running.run.id)).filter(|(end, _)| *end <= now);
+        let lost = self.live.all_running().map(|running| (running.held.lease.until, running.id)).filter(|(end, _)| *end <= now);
         let mut lost: Vec<_> = lost.collect();
         lost.sort_unstable();
         lost.truncate(max);
@@ -534,15 +572,19 @@ impl Writer {
         for (_, id) in lost {
             let Some(mut running) = self.live.stop(id) else { continue };
             running.held = self.live.hold(owner, until);
-            match self.hold_run(running.clone())? {
-                Some(run) => claimed.push(run),
-                None => {
-                    apply::lose(&mut running.run, now);
-                    let mut rows = db.ended_runs()?;
-                    rows.put(&running.run, running.tenant)?;
-                    self.forget_checkpoint(id)?;
-                    self.remember(running.tenant, running.job, &running.run, None, &mut rows)?;
-                }
+            let (tenant, job) = (running.tenant, running.job);
+            let mut run = self.running_run(tenant, id)?;
+            if self.live.job(&self.db, job)?.is_some() {
+                claimed.extend(self.hold_run(running, run)?);
+                continue;
+            }
+            apply::lose(&mut run, now);
+            let mut rows = db.ended_runs()?;
+            let error = serde_json::to_string(&run.error).map_err(|e| StoreError::Refused(e.to_string()))?;
+            rows.put(tenant, id, Outcome::Lost, Some(&error), now)?;
+            self.forget_checkpoint(id)?;
+            if let Some(end) = RunEnd::of(&run) {
+                self.remember(tenant, job, &end, &mut rows)?;
             }
         }
         Ok(claimed)
@@ -550,7 +592,7 @@ impl Writer {
 
     pub(super) fn end_other_leases(&mut self, owner: &Owner, now: Timestamp) -> Done<u64> {
         let ends = |held: &Held| held.owner != *owner && held.lease.until > now;
-        let runs: Vec<RunId> = self.live.all_running().filter(|running| ends(&running.held)).map(|running| running.run.id).collect();
+        let runs: Vec<RunId> = self.live.all_running().filter(|running| ends(&running.held)).map(|running| running.id).collect();
         let jobs: Vec<(i64, Held)> = self.live.leases().filter(|(_, held)| ends(held)).map(|(job, held)| (job, held.clone())).collect();
         let ended = (runs.len() + jobs.len()) as u64;
         for id in runs {
@@ -570,8 +612,8 @@ impl Writer {
         let number = self.live.find_tenant(&self.db, tenant)?.ok_or_else(|| no_run(id))?;
         let Self { db, live } = self;
         if let Some(running) = live.running_mut(id).filter(|running| running.tenant == number) {
-            if running.run.cancel_requested.is_none() {
-                running.run.cancel_requested = Some(reason.to_owned());
+            if running.cancel.is_none() {
+                running.cancel = Some(reason.to_owned());
                 db.execute("UPDATE run SET cancel = ? WHERE tenant = ? AND id = ?", params![reason, number, id])?;
             }
             return Ok(CancelFound::Requested);
@@ -600,8 +642,10 @@ impl Writer {
         }
         self.db.execute(ONE_MORE_ENDED, [job])?;
         self.live.count_ended(&self.db, job)?;
-        self.tell_downstream(number, &run)?;
-        self.give_turn_beside(job, &run)
+        if let Some(end) = RunEnd::of(&run) {
+            self.tell_downstream(number, job, &end)?;
+        }
+        self.give_turn_beside(job, run.cause)
     }
 
     pub(super) fn delete_run(&self, tenant: i64, id: RunId) -> Done<()> {
