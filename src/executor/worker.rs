@@ -42,9 +42,10 @@ const TURNS: u32 = 64;
 const MEMORY_KEPT: usize = 1 << 20;
 const TABLE_KEPT: usize = 64 << 10;
 const STACK_KEPT: usize = 16 << 10;
-/// Of so many attempts that have ended, the memory is given back with one call, as a rule, before any other may have it. Two threads
-/// that give memory back at the same time make each other's processors forget all translations, at the cost of half an attempt.
-pub(super) const CLEARED_AT_ONCE: usize = 16;
+/// So many pieces of memory of attempts that have ended are given back with one call, as a rule, before any other attempt may have them: of
+/// each its stack, and its memory, of which nothing may be left to give back. Two threads that give memory back at the same time make
+/// each other's processors forget all translations, at the cost of half an attempt.
+pub(super) const CLEARED_AT_ONCE: usize = 32;
 /// Memories and tables in the pool, per slot; components that have more share (and wait for each other).
 const MEMORIES_PER_SLOT: u32 = 2;
 const TABLES_PER_SLOT: u32 = 4;
