@@ -13,6 +13,7 @@ mod key_value;
 mod runs;
 mod secrets;
 mod sqlite;
+mod upgrade;
 
 use bellcage::job::{
     Attempt, AttemptLog, Cause, Job, JobKey, JobSpec, JobState, Outcome, Overlap, Receipt, Run, RunError, RunId, RunState, SkipReason, Skipped, TenantId,
