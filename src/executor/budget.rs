@@ -92,6 +92,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        // Most held little.
+        if self.bytes <= self.budget.floor.min(SLOT_KEPT) {
+            return;
+        }
         let Budget { used, left_behind, .. } = &*self.budget;
         used.fetch_sub(self.budget.above_floor(self.bytes), Ordering::Relaxed);
         left_behind.fetch_add(self.bytes.saturating_sub(SLOT_KEPT), Ordering::Relaxed);

@@ -41,15 +41,19 @@ pub(super) fn load(unfinished: &AtomicUsize, pulse: &Pulse) -> usize {
 
 /// One of those `workers` that `can_take` an attempt of the component. `load` is what each has to do.
 pub(super) fn choose<'a, W>(workers: &'a [W], digest: &Digest, can_take: impl Fn(&W) -> bool, load: impl Fn(&W) -> usize) -> Option<&'a W> {
-    let own = usize::from(digest.0[0]) << 8 | usize::from(digest.0[1]);
-    let own = workers.get(own % workers.len()).filter(|own| can_take(own)).map(|own| (own, load(own)));
+    if let [only] = workers {
+        return Some(only).filter(|only| can_take(only));
+    }
+    let own = (usize::from(digest.0[0]) << 8 | usize::from(digest.0[1])) % workers.len();
+    let others = workers.iter().enumerate().filter(|(at, _)| *at != own).map(|(_, worker)| worker);
+    let own = workers.get(own).filter(|own| can_take(own)).map(|own| (own, load(own)));
     if let Some((own, 0)) = own {
         return Some(own);
     }
-    let least = workers.iter().filter(|worker| can_take(worker)).map(|worker| (worker, load(worker))).min_by_key(|(_, load)| *load);
+    let least = others.filter(|other| can_take(other)).map(|other| (other, load(other))).min_by_key(|(_, load)| *load);
     match (own, least) {
         (Some((own, busy)), Some((_, least))) if least > 0 && busy <= least + AHEAD => Some(own),
-        (_, least) => least.map(|(worker, _)| worker),
+        (own, least) => least.or(own).map(|(worker, _)| worker),
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Signal {
     /// What the guest tells meanwhile.
     pub news: News,
     /// Whose epoch to raise, from when the attempt has a worker.
-    engine: OnceLock<Engine>,
+    engine: OnceLock<Arc<Engine>>,
     /// The task that waits for the attempt's start, and then the one that runs it.
     task: AtomicWaker,
     polling: AtomicU8,
@@ -138,7 +138,7 @@ impl Signal {
         self.reason.get().map(String::as_str)
     }
 
-    pub fn runs_on(&self, engine: &Engine) {
+    pub fn runs_on(&self, engine: &Arc<Engine>) {
         let _ = self.engine.set(engine.clone());
         // A stop before this line raised no epoch; the attempt's first poll sees it.
     }

@@ -62,7 +62,8 @@ pub(super) struct Job {
 
 /// A handle on a worker; dropping it ends the thread.
 pub(super) struct Worker {
-    pub engine: Engine,
+    /// Whose owners outside are not counted where the thread counts its own.
+    pub engine: Arc<Engine>,
     /// Attempts that were routed here and have not ended.
     pub in_flight: AtomicUsize,
     /// Those of them that the worker has yet to finish: what it has to do.
@@ -111,7 +112,7 @@ impl Worker {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");
             }
         })?;
-        Ok(Self { engine, in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, bell, queue: Some(queue), thread: Some(thread) })
+        Ok(Self { engine: Arc::new(engine), in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, bell, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Takes one of `slots`, if one is free.
@@ -286,10 +287,13 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
     #[cfg(test)]
     assert_ne!(request.program, "panic in the worker", "as a test asked");
     let asked = &Asked::of(request);
-    let loaded = match signal.or_stopped(state.loaded(&request.component)).await {
-        Some(Ok(loaded)) => loaded,
-        Some(Err(ending)) => return unstarted(asked, ending).into(),
-        None => return unstarted(asked, Ending::cancelled(signal)).into(),
+    let loaded = match state.warm(request.component.digest) {
+        Some(loaded) if signal.stopped().is_none() => loaded,
+        _ => match signal.or_stopped(state.loaded(&request.component)).await {
+            Some(Ok(loaded)) => loaded,
+            Some(Err(ending)) => return unstarted(asked, ending).into(),
+            None => return unstarted(asked, Ending::cancelled(signal)).into(),
+        },
     };
     let around = Around { budget: state.budget.clone(), way: state.way(request) };
     loop {
@@ -315,22 +319,24 @@ impl State {
         Some(Arc::new(Straight { gate: self.gate.clone(), asker }))
     }
 
+    /// The component, where it is loaded.
+    fn warm(&self, digest: Digest) -> Option<Arc<Loaded>> {
+        self.kept().get(digest).get().cloned()
+    }
+
     /// The component of `artefact`, loaded once: away from this thread, since a large one takes long to authenticate.
     async fn loaded(self: &Arc<Self>, artefact: &Artefact) -> Result<Arc<Loaded>, Ending> {
-        let kept = {
-            let mut set = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = set.get(artefact.digest);
-            if let Some(loaded) = kept.get() {
-                return Ok(loaded.clone());
-            }
-            kept.clone()
-        };
+        let kept = self.kept().get(artefact.digest).clone();
         let load = || async {
             let (state, artefact) = (self.clone(), artefact.clone());
             let loaded = tokio::task::spawn_blocking(move || Loaded::load(&state.engine, &state.linker, &artefact));
             loaded.await.unwrap_or_else(|e| Err(Ending::internal(&format!("loading the component failed: {e}")))).map(Arc::new)
         };
         kept.get_or_try_init(load).await.cloned()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, LoadedSet> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send_replies(&self) {

@@ -128,7 +128,7 @@ fn work(brief: &Brief) -> io::Result<()> {
     let first = match warm {
         Ok((engine, linker)) => {
             let bell = Arc::new(worker::bell(&engine, pulse));
-            let running = Arc::new(Running { engine, bell, in_flight: AtomicUsize::new(0) });
+            let running = Arc::new(Running { engine: Arc::new(engine), bell, in_flight: AtomicUsize::new(0) });
             let ticker = Ticker::start(Arc::from([running.clone()]))?;
             ticker.wait_until_asleep();
             // One attempt gives way to nobody.
@@ -211,7 +211,7 @@ async fn last_word(mut link: Link, unfit: &FromWorker) -> io::Result<()> {
 }
 
 struct Running {
-    engine: Engine,
+    engine: Arc<Engine>,
     bell: Arc<Bell>,
     in_flight: AtomicUsize,
 }
