@@ -112,7 +112,15 @@ impl Worker {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");
             }
         })?;
-        Ok(Self { engine: Arc::new(engine), in_flight: AtomicUsize::new(0), unfinished: Arc::default(), replies, bell, queue: Some(queue), thread: Some(thread) })
+        Ok(Self {
+            engine: Arc::new(engine),
+            in_flight: AtomicUsize::new(0),
+            unfinished: Arc::default(),
+            replies,
+            bell,
+            queue: Some(queue),
+            thread: Some(thread),
+        })
     }
 
     /// Takes one of `slots`, if one is free.
