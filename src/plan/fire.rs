@@ -260,7 +260,9 @@ pub(super) fn run(due: Due<'_>, Named { at, upstream }: Named, now: Timestamp) -
 /// that the same decision taken twice names the same run.
 fn run_id(job: &Job, at: Timestamp, upstream: &[UpstreamEnd], now: Timestamp) -> RunId {
     let hash = Sha256::new()
-        .chain_update(job.key.to_string())
+        .chain_update(job.key.tenant.as_str())
+        .chain_update("/")
+        .chain_update(job.key.id.as_str())
         .chain_update(job.created_at.as_microsecond().to_be_bytes())
         .chain_update(at.as_microsecond().to_be_bytes());
     let hash = upstream.iter().fold(hash, |hash, end| hash.chain_update(end.run.0.as_bytes())).finalize();

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! wake (timer | call | ended attempt | shutdown)
-//!   → turn      the steps fire (which claims what it can), lost, claim; each claimed run becomes a task: one attempt.
+//!   → turn      the steps fire (which claims what it can), lost, claim; each claimed run is attempted at once.
 //!               Amid a burst, as many are fired as there are slots, so that most runs need not be stored as waiting first
 //!   → sleep     until the store's next due instant
 //! attempts end → collector: the step settle, in batches
 //! ```
+//! All of that is one task of the runtime's: see `Hand`.
+//!
 //! A store that fails is tried again after a wait; nothing is dropped meanwhile: what was leased comes due again,
 //! what has ended is kept by the collector until it is stored.
 
@@ -15,14 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::executor::{AttemptReport, AttemptRequest, Reach};
-use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, Stdout};
+use crate::job::{AttemptLog, Entry, Outcome, Receipt, RunError, RunResult, Stdout};
 use crate::plan;
 use crate::store::{ClaimedRun, Retention, StoreError};
 
@@ -46,44 +49,75 @@ const STORE_WAIT: Duration = Duration::from_millis(500);
 /// How often the progress of a run is told at most, and the time that each telling takes of all others'.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_SHARE: Duration = Duration::from_millis(2);
+/// Ended attempts that go to the collector together at most, and how often before it has to take them.
+const HANDED_ON_MAX: usize = 64;
+const HANDED_ON: usize = 64;
+/// Bytes of JSON that are read between other things; more of it is read on a thread that may be kept.
+const READ_HERE_MAX: usize = 64 << 10;
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_ROWS: u64 = 1_000;
 
 pub(super) async fn drive(inner: Arc<Inner>) {
-    let (ended, collected) = mpsc::channel(inner.steps.batch_max);
-    let collector = tokio::spawn(collect(inner.clone(), collected));
+    let (ended, collected) = mpsc::channel(HANDED_ON);
+    let (hand, handed) = Hand::new();
+    hand.take_up(collect(inner.clone(), collected));
     let renewer = tokio::spawn(renew(inner.clone()));
     let teller = tokio::spawn(tell_progress(inner.clone()));
     let slots = Arc::new(Slots { batch: inner.executor.slots() / BATCH_PART, all: inner.executor.slots(), ..Slots::default() });
-    let mut driver = Driver::new(Starter { inner: inner.clone(), ended, slots, alone: Arc::default() });
-    while *inner.phase.borrow() == Phase::Running {
-        match driver.turn().await {
-            Ok(true) => {}
-            Ok(false) => driver.sleep().await,
-            Err(error) => {
-                tracing::error!(%error, "the store failed; trying again");
-                tokio::time::sleep(STORE_WAIT).await;
-            }
-        }
-    }
-    // What was being committed is running when it is stored.
-    while let Err(error) = driver.committed(0).await {
-        tracing::error!(%error, "the store failed; jobs that were being fired come due again");
-    }
-    // Every attempt holds a sender: the collector ends when the last one has been stored.
-    drop(driver);
-    if collector.await.is_err() {
-        tracing::error!("the collector of ended attempts failed; the next server settles what it held as lost");
-    }
+    let driver = Driver::new(Starter { inner: inner.clone(), hand: hand.clone(), ended, slots, alone: Arc::default() });
+    hand.take_up(async move { driver.run().await });
+    drop(hand);
+    // Every attempt holds a sender, so that the collector ends when the last one has been stored.
+    handed.work().await;
     renewer.abort();
     teller.abort();
     inner.stopped.send_replace(true);
 }
 
+/// Takes up what goes on beside the rest: commits, attempts, the collector. All of it is one task, on one thread at a time: two threads
+/// wait for each other's allocator and locks, and wake each other for every batch.
+#[derive(Clone)]
+struct Hand(mpsc::UnboundedSender<BoxFuture<'static, ()>>);
+
+/// What was taken up.
+struct Handed(mpsc::UnboundedReceiver<BoxFuture<'static, ()>>);
+
+impl Hand {
+    fn new() -> (Self, Handed) {
+        let (hand, handed) = mpsc::unbounded_channel();
+        (Self(hand), Handed(handed))
+    }
+
+    /// Has this go on beside the rest, which a panic of it leaves alone.
+    fn take_up(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // Where nobody works any more, the runtime is being shut down.
+        let _ = self.0.send(Box::pin(work));
+    }
+}
+
+impl Handed {
+    /// Until all of it is done and nobody is left who could add to it.
+    async fn work(mut self) {
+        let mut going = FuturesUnordered::new();
+        let mut open = true;
+        while open || !going.is_empty() {
+            tokio::select! {
+                more = self.0.recv(), if open => match more {
+                    Some(work) => going.push(AssertUnwindSafe(work).catch_unwind()),
+                    None => open = false,
+                },
+                Some(done) = going.next() => if done.is_err() {
+                    tracing::error!("a part of the driver panicked; the next server settles what it held as lost");
+                },
+            }
+        }
+    }
+}
+
 struct Driver {
     starter: Starter,
     /// Firings on their way to the store.
-    commits: JoinSet<Result<bool, StoreError>>,
+    commits: FuturesUnordered<oneshot::Receiver<Result<bool, StoreError>>>,
     looked: Instant,
     pruned: Instant,
 }
@@ -92,7 +126,8 @@ struct Driver {
 #[derive(Clone)]
 struct Starter {
     inner: Arc<Inner>,
-    ended: mpsc::Sender<Ended>,
+    hand: Hand,
+    ended: mpsc::Sender<Vec<Ended>>,
     slots: Arc<Slots>,
     /// Those of attempts that have a process of their own, or wait for one.
     alone: Arc<Slots>,
@@ -145,20 +180,41 @@ impl Drop for Taken {
 
 impl Starter {
     /// Stores what was decided about jobs; what starts with it begins, in the slots taken for it. True where there may be more at once.
-    async fn fire(self, firings: Firings, free: Free, mut slots: Taken) -> Result<bool, StoreError> {
+    async fn fire(self, firings: Firings, free: Free, slots: Taken) -> Result<bool, StoreError> {
         let fired = self.inner.steps.carry_out(firings, free).await?;
         for run in &fired.cancel {
             self.inner.executor.cancel(*run, REPLACED);
         }
-        fired.started.into_iter().for_each(|claimed| self.begin(claimed, slots.one()));
+        self.begin(fired.started, slots);
         Ok(fired.more)
     }
 
-    fn begin(&self, claimed: ClaimedRun, slot: Taken) {
-        let ours = InFlight { token: claimed.lease.token, job: claimed.run.job.clone(), attempt: claimed.run.attempt };
-        self.inner.in_flight().insert(claimed.run.id, ours);
-        let alone = claimed.job.spec.is_alone().then(|| Taken::from(&self.alone, 1));
-        tokio::spawn(attempt(self.inner.clone(), Box::new(claimed), (slot, alone), self.ended.clone()));
+    /// Lets attempts begin, in the slots that were taken for them. Those that end at about the same time are handed on together.
+    fn begin(&self, started: Vec<ClaimedRun>, mut slots: Taken) {
+        if started.is_empty() {
+            return;
+        }
+        {
+            let mut in_flight = self.inner.in_flight();
+            for ClaimedRun { run, lease, .. } in &started {
+                in_flight.insert(run.id, InFlight { token: lease.token, job: run.job.clone(), attempt: run.attempt });
+            }
+        }
+        let attempts: FuturesUnordered<_> = started
+            .into_iter()
+            .map(|claimed| {
+                let alone = claimed.job.spec.is_alone().then(|| Taken::from(&self.alone, 1));
+                attempt(self.inner.clone(), Box::new(claimed), (slots.one(), alone))
+            })
+            .collect();
+        let ended = self.ended.clone();
+        self.hand.take_up(async move {
+            let mut together = attempts.ready_chunks(HANDED_ON_MAX);
+            while let Some(batch) = together.next().await {
+                // The collector outlives every sender.
+                let _ = ended.send(batch).await;
+            }
+        });
     }
 
     fn free(&self) -> Free {
@@ -181,13 +237,33 @@ impl Starter {
 
 impl Driver {
     fn new(starter: Starter) -> Self {
-        Self { starter, commits: JoinSet::new(), looked: Instant::now(), pruned: Instant::now() }
+        Self { starter, commits: FuturesUnordered::new(), looked: Instant::now(), pruned: Instant::now() }
+    }
+
+    /// Until the shutdown.
+    async fn run(mut self) {
+        let inner = self.starter.inner.clone();
+        while *inner.phase.borrow() == Phase::Running {
+            match self.turn().await {
+                Ok(true) => {}
+                Ok(false) => self.sleep().await,
+                Err(error) => {
+                    tracing::error!(%error, "the store failed; trying again");
+                    tokio::time::sleep(STORE_WAIT).await;
+                }
+            }
+        }
+        // What was being committed is running when it is stored.
+        while let Err(error) = self.committed(0).await {
+            tracing::error!(%error, "the store failed; jobs that were being fired come due again");
+        }
     }
 
     /// One look at everything that is due. True where there may be more at once.
     async fn turn(&mut self) -> Result<bool, StoreError> {
-        let max = self.room_to_fire().await?;
         let inner = self.starter.inner.clone();
+        let many = inner.steps.look(inner.clock.now()).await?;
+        let max = if many { self.room_to_fire().await? } else { usize::MAX };
         let mut more = match inner.steps.due(inner.clock.now(), max).await? {
             Some(firings) => self.fire(firings).await?,
             None => self.committed(0).await?,
@@ -211,7 +287,10 @@ impl Driver {
             free.alone = 0;
         }
         let slots = Taken::from(&self.starter.slots, free.slots);
-        self.commits.spawn(self.starter.clone().fire(firings, free, slots));
+        let (tell, told) = oneshot::channel();
+        let firing = self.starter.clone().fire(firings, free, slots);
+        self.starter.hand.take_up(async move { _ = tell.send(firing.await) });
+        self.commits.push(told);
         Ok(self.committed(if goes_on && !any_alone { COMMITS_BESIDE } else { 0 }).await? || more)
     }
 
@@ -219,7 +298,7 @@ impl Driver {
     async fn committed(&mut self, left: usize) -> Result<bool, StoreError> {
         let mut more = false;
         while self.commits.len() > left
-            && let Some(committed) = self.commits.join_next().await
+            && let Some(committed) = self.commits.next().await
         {
             more |= outcome(committed)?;
         }
@@ -232,8 +311,8 @@ impl Driver {
         let goes_on = |again: &ClaimedRun| inner.in_flight().get_mut(&again.run.id).map(|ours| ours.token = again.lease.token).is_some();
         let more_lost = steps.settle_lost(clock.now(), goes_on).await?;
         let claimed = steps.claim(clock.now(), self.starter.free()).await?;
-        let mut slots = Taken::from(&self.starter.slots, claimed.runs.len());
-        claimed.runs.into_iter().for_each(|claimed| self.starter.begin(claimed, slots.one()));
+        let slots = Taken::from(&self.starter.slots, claimed.runs.len());
+        self.starter.begin(claimed.runs, slots);
         if self.pruned.elapsed() >= PRUNE_EVERY {
             self.pruned = Instant::now();
             self.prune().await?;
@@ -241,7 +320,7 @@ impl Driver {
         Ok(more_lost || claimed.more)
     }
 
-    /// How many jobs to fire at once: amid a burst as many as can start, where slots become free soon, else all.
+    /// How many jobs to fire at once amid a burst: a part of the slots, where so many become free soon, else all.
     async fn room_to_fire(&mut self) -> Result<usize, StoreError> {
         let Starter { inner, slots, .. } = self.starter.clone();
         let enough = inner.steps.waiting().min(slots.batch);
@@ -252,13 +331,13 @@ impl Driver {
         loop {
             let free = self.starter.free_slots();
             if free >= enough {
-                return Ok(free);
+                return Ok(free.min(slots.batch));
             }
             tokio::select! {
                 () = slots.freed.notified() => {}
                 () = inner.wake.notified() => {}
                 // Slots were taken for what it starts, which begins now.
-                Some(committed) = self.commits.join_next() => {
+                Some(committed) = self.commits.next() => {
                     outcome(committed)?;
                     began = Instant::now();
                 }
@@ -299,17 +378,13 @@ impl Driver {
     }
 }
 
-fn outcome(committed: Result<Result<bool, StoreError>, JoinError>) -> Result<bool, StoreError> {
-    match committed.map_err(JoinError::try_into_panic) {
-        Ok(committed) => committed,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is being shut down.
-        Err(Err(_)) => Err(StoreError::Closed),
-    }
+/// `Closed` where nobody will say, since it panicked.
+fn outcome(committed: Result<Result<bool, StoreError>, oneshot::error::RecvError>) -> Result<bool, StoreError> {
+    committed.unwrap_or(Err(StoreError::Closed))
 }
 
 /// One attempt: resolve, run, hand over.
-async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Taken, Option<Taken>), ended: mpsc::Sender<Ended>) {
+async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Taken, Option<Taken>)) -> Ended {
     let going = async {
         match request(&inner, &mut claimed).await {
             Ok(request) => inner.executor.run(request).await,
@@ -317,20 +392,29 @@ async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Taken,
         }
     };
     // Whatever goes wrong in there, the attempt ends: a run must not stay claimed by a server that does not know it any more.
-    let mut report = AssertUnwindSafe(going).catch_unwind().await.unwrap_or_else(|_| {
-        let message = "a fault in bellcage itself ended the attempt; the server's log has more".to_owned();
-        not_run(Outcome::Lost, RunError { code: "internal".to_owned(), message, ..RunError::default() }, inner.clock.now())
-    });
+    let mut report = AssertUnwindSafe(going).catch_unwind().await.unwrap_or_else(|_| fault(inner.clock.now()));
     drop(slots);
     if claimed.job.spec.stdout == Stdout::Json {
-        report.read_stdout_as_json();
+        report = match report.result {
+            // The driver has more to do meanwhile.
+            Some(RunResult::Text(ref text)) if text.len() > READ_HERE_MAX => {
+                let read = tokio::task::spawn_blocking(move || {
+                    report.read_stdout_as_json();
+                    report
+                });
+                read.await.unwrap_or_else(|_| fault(inner.clock.now()))
+            }
+            _ => {
+                report.read_stdout_as_json();
+                report
+            }
+        };
     }
     report.receipt.node.clone_from(&inner.options.node);
-    // The collector outlives every sender.
     let advice = report.retry;
     let checkpoint = report.checkpoint.take();
     let attempt = report.into_attempt(claimed.run.attempt);
-    let _ = ended.send(Ended { claimed, attempt, advice, checkpoint }).await;
+    Ended { claimed, attempt, advice, checkpoint }
 }
 
 async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptRequest, RunError> {
@@ -365,6 +449,11 @@ async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptReque
     })
 }
 
+fn fault(now: Timestamp) -> AttemptReport {
+    let message = "a fault in bellcage itself ended the attempt; the server's log has more".to_owned();
+    not_run(Outcome::Lost, RunError { code: "internal".to_owned(), message, ..RunError::default() }, now)
+}
+
 /// The report of an attempt of which no guest code ran, as far as is known.
 fn not_run(outcome: Outcome, error: RunError, now: Timestamp) -> AttemptReport {
     AttemptReport {
@@ -383,13 +472,16 @@ fn not_run(outcome: Outcome, error: RunError, now: Timestamp) -> AttemptReport {
 }
 
 /// Stores ended attempts in batches until the last sender is gone.
-async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Ended>) {
+async fn collect(inner: Arc<Inner>, mut ended: mpsc::Receiver<Vec<Ended>>) {
     let most = inner.steps.batch_max;
-    let mut batch = Vec::with_capacity(most);
-    while ended.recv_many(&mut batch, most).await > 0 {
-        let runs: Vec<_> = batch.iter().map(|e| e.claimed.run.id).collect();
+    while let Some(mut items) = ended.recv().await {
+        while items.len() < most
+            && let Ok(more) = ended.try_recv()
+        {
+            items.extend(more);
+        }
+        let runs: Vec<_> = items.iter().map(|e| e.claimed.run.id).collect();
         let now = inner.clock.now();
-        let mut items = std::mem::replace(&mut batch, Vec::with_capacity(most));
         {
             let in_flight = inner.in_flight();
             for Ended { claimed, .. } in &mut items {

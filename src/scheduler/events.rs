@@ -56,15 +56,22 @@ impl Default for Events {
 
 impl Events {
     pub(super) fn emit(&self, at: Timestamp, tenant: &TenantId, kind: EventKind) {
+        self.emit_all(at, [(tenant.clone(), kind)]);
+    }
+
+    /// In their order, with no other's in between.
+    pub(super) fn emit_all(&self, at: Timestamp, events: impl IntoIterator<Item = (TenantId, EventKind)>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = kept.back().map_or(1, |last| last.id + 1);
-        let event = Arc::new(Event { id, at, tenant: tenant.clone(), kind });
-        if kept.len() == KEPT {
-            kept.pop_front();
+        let next = kept.back().map_or(1, |last| last.id + 1);
+        for (id, (tenant, kind)) in (next..).zip(events) {
+            let event = Arc::new(Event { id, at, tenant, kind });
+            if kept.len() == KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(event.clone());
+            // Sent under the lock, so that a subscriber's replay and its live events meet without a gap. Nobody listening is fine.
+            let _ = self.live.send(event);
         }
-        kept.push_back(event.clone());
-        // Sent under the lock, so that a subscriber's replay and its live events meet without a gap. Nobody listening is fine.
-        let _ = self.live.send(event);
     }
 
     /// For those who listen now: it is not kept, so that many of it push out nothing that is.
@@ -89,7 +96,7 @@ impl EventKind {
     }
 
     /// `error` and `receipt` are those of its last attempt.
-    pub(super) fn run_ended(run: &Run, outcome: Outcome, error: Option<&RunError>, receipt: Option<&Receipt>) -> Self {
+    pub(super) fn run_ended(run: &Run, outcome: Outcome, error: Option<&RunError>, receipt: Option<Receipt>) -> Self {
         Self::RunEnded {
             job: run.job.clone(),
             run: run.id,
@@ -97,7 +104,7 @@ impl EventKind {
             outcome,
             scheduled_at: run.scheduled_at,
             message: error.map(|e| e.message.clone()),
-            receipt: receipt.filter(|receipt| receipt.is_known()).cloned().map(Box::new),
+            receipt: receipt.filter(Receipt::is_known).map(Box::new),
         }
     }
 }

@@ -107,7 +107,7 @@ impl Scheduler {
             CancelFound::Requested => inner.executor.cancel(id, reason),
             CancelFound::Ended => {
                 let run = inner.store.run(tenant, id).await?;
-                inner.events.emit(now, tenant, EventKind::run_ended(&run, crate::job::Outcome::Cancelled, run.error.as_ref(), run.receipt.as_ref()));
+                inner.events.emit(now, tenant, EventKind::run_ended(&run, crate::job::Outcome::Cancelled, run.error.as_ref(), run.receipt.clone()));
                 inner.wake.notify_one();
             }
             CancelFound::AlreadyEnded => {}

@@ -9,7 +9,7 @@
 //! A step does all or nothing and may be stopped between any two awaits: what it leased comes due again. It knows no
 //! executor and no clock, so that the driver and a simulation take the same steps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
@@ -35,7 +35,7 @@ pub(super) struct Steps {
     pub events: Events,
     triggers: Mutex<HashMap<JobKey, (Edition, Trigger)>>,
     /// Jobs that were leased ahead, while a batch before them was committed, in the order in which they are to be fired.
-    ahead: Mutex<Vec<LeasedJob>>,
+    ahead: Mutex<VecDeque<LeasedJob>>,
 }
 
 /// Compiled calendars by tenant and name, or why they are none.
@@ -120,22 +120,33 @@ impl Steps {
 
     /// Fires at most `max` jobs that are due, and claims runs with them as far as these are free. Where nothing is due nothing is claimed.
     pub async fn fire(&self, now: Timestamp, max: usize, free: Free) -> Result<Fired, StoreError> {
+        self.look(now).await?;
         match self.due(now, max).await? {
             Some(firings) => self.carry_out(firings, free).await,
             None => Ok(Fired { more: false, cancel: Vec::new(), started: Vec::new() }),
         }
     }
 
-    /// Decides about at most `max` jobs that are due. `None` where none is.
-    pub async fn due(&self, now: Timestamp, max: usize) -> Result<Option<Firings>, StoreError> {
-        let mut leased = std::mem::take(&mut *self.ahead());
-        if leased.is_empty() {
-            leased = self.lease_due(now).await?;
+    /// Leases jobs that are due, where none wait that were leased before. True where more are due than one look finds.
+    pub async fn look(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let waiting = self.waiting();
+        if waiting > 0 {
+            return Ok(true);
         }
-        let found = leased.len();
-        let later = leased.split_off(found.min(max.clamp(1, self.batch_max)));
-        let more = found >= self.batch_max || !later.is_empty();
-        self.put_ahead(later);
+        let leased = self.lease_due(now).await?;
+        let many = leased.len() >= self.batch_max;
+        self.put_ahead(leased);
+        Ok(many)
+    }
+
+    /// Decides about at most `max` of the jobs that were leased, the most urgent first. `None` where none was.
+    pub async fn due(&self, now: Timestamp, max: usize) -> Result<Option<Firings>, StoreError> {
+        let (leased, more) = {
+            let mut ahead = self.ahead();
+            let found = ahead.len();
+            let leased: Vec<_> = ahead.drain(..found.min(max.clamp(1, self.batch_max))).collect();
+            (leased, found >= self.batch_max || !ahead.is_empty())
+        };
         if leased.is_empty() {
             return Ok(None);
         }
@@ -172,8 +183,8 @@ impl Steps {
                 tracing::warn!(job = %told.job, "another node took this job's firing, or the job was changed meanwhile");
                 continue;
             }
-            for kind in told.events {
-                self.events.emit(now, &told.job.tenant, kind);
+            if !told.events.is_empty() {
+                self.events.emit_all(now, told.events.into_iter().map(|kind| (told.job.tenant.clone(), kind)));
             }
             fired.cancel.extend(told.cancel);
         }
@@ -203,14 +214,15 @@ impl Steps {
 
     /// Jobs that are to be fired later, the most urgent first.
     fn put_ahead(&self, leased: Vec<LeasedJob>) {
-        if !leased.is_empty() {
-            let mut ahead = self.ahead();
-            ahead.extend(leased);
-            ahead.sort_by_key(|leased| std::cmp::Reverse(leased.job.spec.priority));
+        let mut ahead = self.ahead();
+        ahead.extend(leased);
+        let urgency = |leased: &LeasedJob| std::cmp::Reverse(leased.job.spec.priority);
+        if !ahead.iter().is_sorted_by_key(urgency) {
+            ahead.make_contiguous().sort_by_key(urgency);
         }
     }
 
-    fn ahead(&self) -> MutexGuard<'_, Vec<LeasedJob>> {
+    fn ahead(&self) -> MutexGuard<'_, VecDeque<LeasedJob>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -338,10 +350,11 @@ impl Steps {
             }
         }
         self.record_missed(missed, now).await?;
-        for ClaimedRun { run, .. } in &runs {
+        let started = runs.iter().map(|ClaimedRun { run, .. }| {
             let kind = EventKind::RunStarted { job: run.job.clone(), run: run.id, attempt: run.attempt, scheduled_at: run.scheduled_at };
-            self.events.emit(now, &run.job.tenant, kind);
-        }
+            (run.job.tenant.clone(), kind)
+        });
+        self.events.emit_all(now, started);
         Ok(runs)
     }
 
@@ -382,6 +395,7 @@ impl Steps {
     /// Stores what was decided and tells who watches. To be tried again where the store failed.
     pub async fn store_settled(&self, settling: &mut Settling) -> Result<(), StoreError> {
         let answers = self.store.finish_attempts(settling.ends.clone()).await?;
+        settling.tell_receipts();
         let Settling { told, paused, now, .. } = settling;
         let paused: Vec<_> = paused
             .drain(..)
@@ -389,19 +403,19 @@ impl Steps {
             .filter_map(|(index, kind)| Some((told.get(index)?.0.clone(), kind)))
             .collect();
         self.tell(std::mem::take(told), &answers, *now);
-        for (tenant, kind) in paused {
-            self.events.emit(*now, &tenant, kind);
-        }
+        self.events.emit_all(*now, paused);
         Ok(())
     }
 
     fn tell(&self, told: Vec<(TenantId, EventKind)>, answers: &[Fenced], now: Timestamp) {
-        for ((tenant, kind), answer) in told.into_iter().zip(answers) {
-            match answer {
-                Fenced::Done => self.events.emit(now, &tenant, kind),
-                Fenced::LeaseLost => tracing::warn!("an attempt ended after its lease; its outcome was refused, as its successor decides"),
+        let done = told.into_iter().zip(answers).filter_map(|(told, answer)| match answer {
+            Fenced::Done => Some(told),
+            Fenced::LeaseLost => {
+                tracing::warn!("an attempt ended after its lease; its outcome was refused, as its successor decides");
+                None
             }
-        }
+        });
+        self.events.emit_all(now, done);
     }
 }
 
@@ -444,7 +458,8 @@ impl Settling {
             let (settled, kind) = match settlement.decision {
                 Decision::Ended => (
                     Settled::Ended { outcome, error: attempt.error.clone() },
-                    EventKind::run_ended(&run, outcome, attempt.error.as_ref(), Some(&attempt.receipt)),
+                    // The receipt is on its way to the store.
+                    EventKind::run_ended(&run, outcome, attempt.error.as_ref(), None),
                 ),
                 Decision::Retry { at, uncounted } => {
                     (Settled::Retry { at, lost: uncounted }, EventKind::RunRetry { job: run.job.clone(), run: run.id, attempt: run.attempt, outcome, at })
@@ -462,6 +477,20 @@ impl Settling {
 
     pub fn runs(&self) -> Vec<RunId> {
         self.ends.iter().map(|end| end.run).collect()
+    }
+
+    /// What was stored goes with what is told of it; nobody else needs it any more.
+    fn tell_receipts(&mut self) {
+        let of = |end: &mut AttemptEnd| end.attempt.as_mut().map(|attempt| std::mem::take(&mut attempt.receipt));
+        let mut receipts: Vec<_> = match Arc::get_mut(&mut self.ends) {
+            Some(ends) => ends.iter_mut().map(of).collect(),
+            None => self.ends.iter().map(|end| end.attempt.as_ref().map(|attempt| attempt.receipt.clone())).collect(),
+        };
+        for ((_, kind), known) in self.told.iter_mut().zip(&mut receipts) {
+            if let EventKind::RunEnded { receipt, .. } = kind {
+                *receipt = known.take().filter(Receipt::is_known).map(Box::new);
+            }
+        }
     }
 
     /// The same, to be stored each for itself.
