@@ -1,6 +1,6 @@
 //! What time it is, as a thing that tests can set.
 //!
-//! `System` reads the wall clock. Waits use the monotonic clock and are cut to a second, so that a suspended
+//! `System` reads the wall clock. Waits use the monotonic clock, and the wall clock is looked at once a second, so that a suspended
 //! machine or a stepped clock is noticed soon.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 pub trait Clock: Send + Sync + 'static {
     /// Now, in whole microseconds.
     fn now(&self) -> Timestamp;
-    /// Returns at `until`, or earlier: after a second at most, so that the caller looks at the clock again.
+    /// Returns at `until`, or earlier: after a minute at most, and where the clock was set back, so that the caller looks at it again.
     async fn sleep_until(&self, until: Timestamp);
 }
 
@@ -29,6 +29,8 @@ pub struct System;
 
 /// The longest wait without a look at the wall clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest sleep of all: whoever sleeps until a later instant is woken early.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Clock for System {
@@ -37,9 +39,16 @@ impl Clock for System {
     }
 
     async fn sleep_until(&self, until: Timestamp) {
-        let wait = until.duration_since(Timestamp::now());
-        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-        tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+        let missing = || Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+        // A clock that is set back does not make the wait longer.
+        let end = tokio::time::Instant::now() + missing().min(LONGEST_SLEEP);
+        loop {
+            let wait = missing().min(end.saturating_duration_since(tokio::time::Instant::now())).min(LONGEST_WAIT);
+            if wait.is_zero() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 
@@ -76,5 +85,27 @@ impl Clock for Manual {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_instant_that_has_passed_is_not_waited_for() {
+        assert_eq!(System.sleep_until(System.now()).now_or_never(), Some(()));
+    }
+
+    #[tokio::test]
+    async fn what_is_due_soon_is_not_woken_for_early() {
+        let until = System.now() + SignedDuration::from_millis(20);
+        let began = tokio::time::Instant::now();
+        System.sleep_until(until).await;
+        // The other one holds where somebody sets the machine's clock back meanwhile.
+        assert!(System.now() >= until || began.elapsed() >= Duration::from_millis(19));
     }
 }
