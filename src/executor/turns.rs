@@ -175,16 +175,10 @@ pub(super) fn goes_on(used: Duration, now: Duration) -> bool {
 impl Turns {
     /// Whose turn it is: of who begins late and who computes each in turn, so that no burst of the former keeps the latter from theirs.
     fn first(&mut self) -> Option<Waker> {
-        let late = if self.began_late { None } else { self.begin_late.pop_front() };
+        let is_late = !self.began_late || self.waiting.is_empty();
+        let late = if is_late { self.begin_late.pop_front() } else { None };
         self.began_late = late.is_some();
-        if late.is_some() {
-            return late;
-        }
-        self.waiting.pop_front().or_else(|| {
-            let late = self.begin_late.pop_front();
-            self.began_late = late.is_some();
-            late
-        })
+        late.or_else(|| self.waiting.pop_front())
     }
 
     fn lets_go_on(&self, used: Duration, now: Duration) -> bool {
