@@ -71,11 +71,17 @@ pub(super) fn allow(run: &mut Run, opened: Option<Timestamp>) {
     }
 }
 
+/// The number of the attempt that a run has once it is set going, and when its first one started.
+pub(super) fn going(run: &Run, now: Timestamp) -> (u32, Timestamp) {
+    (run.attempt + 1, run.started_at.unwrap_or(now))
+}
+
 /// Sets a claimed run going.
 pub(super) fn start(run: &mut Run, now: Timestamp) {
+    let (attempt, started_at) = going(run, now);
     run.state = RunState::Running;
-    run.attempt += 1;
-    run.started_at.get_or_insert(now);
+    run.attempt = attempt;
+    run.started_at = Some(started_at);
 }
 
 /// That a run ended, and how.

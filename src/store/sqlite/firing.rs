@@ -31,16 +31,16 @@ pub(super) struct Started {
 
 /// What `commit_and_claim` found.
 pub(super) struct Committed {
-    pub answers: Vec<Fenced>,
+    answers: Vec<Fenced>,
     started: Vec<Started>,
     claimed: Vec<ClaimedRun>,
 }
 
 impl Committed {
-    /// What was claimed in all: the runs that started at once are taken out of their firings, which nobody needs any more.
-    pub(super) fn claimed(self, mut firings: Vec<FiringCommit>, now: Timestamp) -> Vec<ClaimedRun> {
-        let mut claimed = self.claimed;
-        claimed.extend(self.started.into_iter().filter_map(|Started { firing, lease, job }| {
+    /// The answers, and what was claimed in all: the runs that started at once are taken out of their firings, which nobody needs any more.
+    pub(super) fn told(self, mut firings: Vec<FiringCommit>, now: Timestamp) -> (Vec<Fenced>, Vec<ClaimedRun>) {
+        let Self { answers, started, mut claimed } = self;
+        claimed.extend(started.into_iter().filter_map(|Started { firing, lease, job }| {
             let mut run = firings.get_mut(firing)?.steps.drain(..).find_map(|step| match step {
                 FiringStep::Run(run) => Some(run),
                 FiringStep::Skip(_) => None,
@@ -49,7 +49,7 @@ impl Committed {
             Some(ClaimedRun { run: *run, job, lease, checkpoint: None })
         }));
         claimed.sort_by(|a, b| (b.run.priority, a.run.start_at, a.run.id).cmp(&(a.run.priority, b.run.start_at, b.run.id)));
-        claimed
+        (answers, claimed)
     }
 }
 
@@ -236,21 +236,13 @@ impl Writer {
     /// Adds a run as one that is running. `None` where the firing has one already.
     fn insert_running(&mut self, (tenant, job): (i64, i64), run: &Run, claim: &RunClaim, rows: &mut NewRuns<'_>) -> Done<Option<Lease>> {
         let held = self.live.hold(&claim.owner, claim.until);
-        let lease = held.lease;
-        if !rows.insert_started(run, tenant, job, &held, claim.now)? {
+        let (lease, going) = (held.lease, apply::going(run, claim.now));
+        if !rows.insert_started(run, tenant, job, &held, going)? {
             return Ok(None);
         }
         self.live.tally.unfinished += 1;
-        self.live.start(Running {
-            id: run.id,
-            tenant,
-            job,
-            cause: run.cause,
-            attempt: run.attempt + 1,
-            started_at: run.started_at.or(Some(claim.now)),
-            cancel: None,
-            held,
-        });
+        let (attempt, started_at) = going;
+        self.live.start(Running { id: run.id, tenant, job, cause: run.cause, attempt, started_at: Some(started_at), cancel: None, held });
         Ok(Some(lease))
     }
 

@@ -343,8 +343,7 @@ impl Store for Sqlite {
         let firings = Arc::new(firings);
         let asked = firings.clone();
         let committed = self.write_many(firings.len().max(1), move |w| w.commit_and_claim(&asked, &claim)).await?;
-        let answers = committed.answers.clone();
-        Ok((answers, committed.claimed(Arc::unwrap_or_clone(firings), now)))
+        Ok(committed.told(Arc::unwrap_or_clone(firings), now))
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -130,9 +130,9 @@ impl NewRuns<'_> {
     }
 
     /// The same, of one that starts at once.
-    pub(super) fn insert_started(&mut self, run: &Run, tenant: i64, job: i64, held: &Held, now: Timestamp) -> rusqlite::Result<bool> {
-        let started_at = run.started_at.or(Some(now));
-        self.put(run, tenant, job, Stage { state: RunState::Running, turn: None, attempt: run.attempt + 1, started_at, held: Some(held) })
+    pub(super) fn insert_started(&mut self, run: &Run, tenant: i64, job: i64, held: &Held, going: (u32, Timestamp)) -> rusqlite::Result<bool> {
+        let (attempt, started_at) = going;
+        self.put(run, tenant, job, Stage { state: RunState::Running, turn: None, attempt, started_at: Some(started_at), held: Some(held) })
     }
 
     fn put(&mut self, run: &Run, tenant: i64, job: i64, stage: Stage<'_>) -> rusqlite::Result<bool> {

@@ -168,8 +168,8 @@ pub(super) struct JobRow {
 /// What is asked of a job's definition at each of its runs, side by side: the definition itself is large and seldom in the caches.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// How many runs may be running at once; `u32::MAX` where there is no bound.
-    pub running_max: u32,
+    /// `JobSpec::running_max`.
+    pub running_max: Option<u32>,
     /// `JobSpec::is_alone`.
     pub alone: bool,
     pub rate_limited: bool,
@@ -179,18 +179,16 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn of(spec: &JobSpec) -> Self {
-        let running_max = spec.running_max().unwrap_or(u32::MAX);
-        Self { running_max, alone: spec.is_alone(), rate_limited: spec.rate_limit.is_some(), follows: spec.trigger.is_after() }
+        Self { running_max: spec.running_max(), alone: spec.is_alone(), rate_limited: spec.rate_limit.is_some(), follows: spec.trigger.is_after() }
     }
 }
 
 impl JobRow {
     /// How many runs may start beside `running` others; of one that cannot be read, none.
     pub(super) fn room(&self, running: u32) -> u32 {
-        match (&self.unreadable, self.rules.running_max) {
-            (Some(_), _) => 0,
-            (None, u32::MAX) => u32::MAX,
-            (None, most) => most.saturating_sub(running),
+        match &self.unreadable {
+            Some(_) => 0,
+            None => self.rules.running_max.map_or(u32::MAX, |most| most.saturating_sub(running)),
         }
     }
 }
