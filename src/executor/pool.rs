@@ -133,13 +133,8 @@ impl Executor for Pool {
         }
         let running = self.running.enter(request.run);
         let signal = running.signal();
-        // One that is free is nobody's who waits.
-        let _slot = match self.free.try_acquire() {
-            Ok(slot) => slot,
-            Err(_) => match signal.or_stopped(self.free.acquire()).await {
-                Some(Ok(slot)) => slot,
-                _ => return unstarted(&asked, Ending::cancelled(signal)),
-            },
+        let Some(Ok(_slot)) = signal.or_stopped(self.free.acquire()).await else {
+            return unstarted(&asked, Ending::cancelled(signal));
         };
         let worker = self.route(&request.component.digest);
         let _reserved = Reserved(worker);

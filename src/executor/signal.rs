@@ -147,11 +147,16 @@ impl Signal {
     pub async fn or_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
-            self.task.register(cx.waker());
-            match self.stopped() {
-                Some(_) => Poll::Ready(None),
-                None => future.as_mut().poll(cx).map(Some),
+            if self.stopped().is_some() {
+                return Poll::Ready(None);
             }
+            // Most is there at once.
+            if let Poll::Ready(found) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(found));
+            }
+            self.task.register(cx.waker());
+            // A stop before that line woke nobody.
+            if self.stopped().is_some() { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
     }
