@@ -61,10 +61,12 @@ struct Firing {
 
 impl Writer {
     pub(super) fn lease_due(&mut self, owner: &Owner, now: Timestamp, until: Timestamp, max: usize) -> Done<Vec<LeasedJob>> {
-        let mut leased = Vec::new();
-        for (id, has_unfinished) in self.due(now, max)? {
-            let Self { db, live } = self;
-            let Some(row) = live.job(db, id)? else { continue };
+        let db = self.db.clone();
+        let (due, mut stored) = (self.due(now, max)?, db.stored_jobs()?);
+        let mut leased = Vec::with_capacity(due.len());
+        for (id, has_unfinished) in due {
+            let live = &mut self.live;
+            let Some(row) = live.job_or(id, |definitions| stored.read(id, definitions))? else { continue };
             if let Some(reason) = row.unreadable.clone() {
                 self.park(id, &reason)?;
                 continue;

@@ -39,13 +39,15 @@ impl Writer {
         )?;
         if inserted > 0 {
             let id = db.connection.last_insert_rowid();
-            db.execute("INSERT INTO job_spec (job, spec) VALUES (?, ?)", params![id, Json(&*job.spec)])?;
+            let (text, spec) = live.definitions.write(&job.spec).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            db.execute("INSERT INTO job_spec (job, spec) VALUES (?, ?)", params![id, text])?;
             insert_labels(db, tenant, id, job)?;
             calendars::index(db, tenant, id, job)?;
             ends::index(db, live, tenant, id, job)?;
             live.tally.jobs += 1;
-            live.keep_job(JobRow { id, tenant, job: job.clone(), rules: Rules::of(&job.spec), last_skip: None, ended: 0, unreadable: None });
-            return Ok(job.clone());
+            let job = Job { spec, ..job.clone() };
+            live.keep_job(JobRow { id, tenant, rules: Rules::of(&job.spec), job: job.clone(), last_skip: None, ended: 0, unreadable: None });
+            return Ok(job);
         }
         match (live.find_job(db, &job.key)?, on_conflict) {
             (Some(_), OnConflict::Error) => Err(StoreError::JobExists(job.key.clone()).into()),

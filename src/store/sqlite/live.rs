@@ -8,12 +8,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{CachedStatement, params};
 
+use super::definitions::Definitions;
 use super::rows::{self, At, Count, JOB, JobRow, RECEIPT, RUN, RUN_COLUMNS};
 use super::writer::Db;
 use crate::job::{Cause, JobKey, Run, RunId, TenantId};
@@ -40,6 +41,7 @@ pub(super) struct Live {
     /// The same of their backfills, which are not counted there.
     backfilling_by_job: ByRow<u32>,
     jobs: Jobs,
+    pub definitions: Definitions,
     /// Jobs that have runs held back, perhaps.
     pub held_back: Rows,
     /// The same, of backfills.
@@ -296,6 +298,11 @@ impl Live {
 
     /// A job by its row; `None` where it is gone.
     pub(super) fn job(&mut self, db: &Db, id: i64) -> rusqlite::Result<Option<&mut JobRow>> {
+        self.job_or(id, |definitions| db.stored_jobs()?.read(id, definitions))
+    }
+
+    /// The same, where `read` is how it is read if it is not known.
+    pub(super) fn job_or(&mut self, id: i64, read: impl FnOnce(&mut Definitions) -> rusqlite::Result<Option<JobRow>>) -> rusqlite::Result<Option<&mut JobRow>> {
         let Jobs { young, old } = &mut self.jobs;
         if young.len() >= JOBS_MAX {
             *old = std::mem::take(young);
@@ -305,7 +312,7 @@ impl Live {
             Entry::Vacant(place) => {
                 let known = match old.remove(&id) {
                     Some(known) => Some(known),
-                    None => db.query_opt(&format!("SELECT {JOB} WHERE job.id = ?"), [id], rows::read_job)?.map(Box::new),
+                    None => read(&mut self.definitions)?.map(Box::new),
                 };
                 Ok(known.map(|known| &mut **place.insert(known)))
             }
@@ -361,6 +368,24 @@ pub(super) fn find_tenant(db: &Db, tenant: &TenantId) -> rusqlite::Result<Option
 pub(super) fn last_receipt(db: &Db, run: RunId) -> rusqlite::Result<Option<crate::job::Receipt>> {
     let sql = format!("SELECT {RECEIPT} FROM attempt WHERE run = ? ORDER BY number DESC LIMIT 1");
     db.query_opt(&sql, params![run], |row| rows::read_receipt(row, 0))
+}
+
+/// Jobs as they are stored. Who reads many of them finds the statement once.
+pub(super) struct StoredJobs<'a>(CachedStatement<'a>);
+
+impl Db {
+    pub(super) fn stored_jobs(&self) -> rusqlite::Result<StoredJobs<'_>> {
+        static BY_ROW: LazyLock<String> = LazyLock::new(|| format!("SELECT {JOB} WHERE job.id = ?"));
+        Ok(StoredJobs(self.statement(&BY_ROW)?))
+    }
+}
+
+impl StoredJobs<'_> {
+    /// `None` where there is no such job.
+    pub(super) fn read(&mut self, id: i64, definitions: &mut Definitions) -> rusqlite::Result<Option<JobRow>> {
+        let mut rows = self.0.query([id])?;
+        rows.next()?.map(|row| rows::read_job_with(row, |text| definitions.read(text))).transpose()
+    }
 }
 
 /// Jobs that were touched lately, decoded: a definition is parsed when it is first needed, not at each of its runs. When

@@ -16,6 +16,7 @@ pub(crate) mod bare;
 mod calendars;
 mod check;
 mod components;
+mod definitions;
 mod ends;
 mod firing;
 mod history;

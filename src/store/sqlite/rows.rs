@@ -194,16 +194,21 @@ impl JobRow {
 }
 
 pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
+    read_job_with(row, |spec| serde_json::from_str(spec).map(Arc::new))
+}
+
+/// The same, where `read_spec` knows what a definition's text says.
+pub(super) fn read_job_with(row: &Row<'_>, read_spec: impl FnOnce(&str) -> serde_json::Result<Arc<JobSpec>>) -> rusqlite::Result<JobRow> {
     let key = key(row, 1, 2)?;
-    let spec = row.get::<_, Json<JobSpec>>(17);
+    let spec = row.get_ref(17)?.as_str().map_err(|e| e.to_string()).and_then(|text| read_spec(text).map_err(|e| e.to_string()));
     let pause = row.get::<_, Option<Json<_>>>(6);
-    let trouble = spec.as_ref().err().or(pause.as_ref().err());
-    let unreadable = trouble.map(|e| format!("its stored definition cannot be read: {}", root_cause(e)));
+    let trouble = spec.as_ref().err().cloned().or_else(|| pause.as_ref().err().map(root_cause));
+    let unreadable = trouble.map(|cause| format!("its stored definition cannot be read: {cause}"));
     let spec = match spec {
-        Ok(Json(spec)) => spec,
+        Ok(spec) => spec,
         Err(_) => {
             let reference = row.get::<_, Text<Reference>>(16)?.0;
-            JobSpec::new(reference, TriggerSpec::Manual)
+            Arc::new(JobSpec::new(reference, TriggerSpec::Manual))
         }
     };
     let state = match (&unreadable, row.get::<_, i64>(4)?) {
@@ -214,7 +219,7 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
     };
     let job = Job {
         key,
-        spec: Arc::new(spec),
+        spec,
         revision: row.get::<_, Count>(3)?.0,
         state,
         pause: pause.ok().flatten().map(|Json(pause)| pause),
