@@ -22,7 +22,7 @@ use crate::store::starts::Starts;
 use crate::store::{Lease, Owner, StoreCounts};
 
 /// Jobs kept decoded, in each of two generations.
-const JOBS_MAX: usize = 16_384;
+const JOBS_MAX: usize = 32_768;
 /// Tenants whose number is remembered.
 const TENANTS_MAX: usize = 10_000;
 /// Fencing tokens reserved at once, so that giving out one is no write.
@@ -303,10 +303,8 @@ impl Live {
 
     /// The same, where `read` is how it is read if it is not known.
     pub(super) fn job_or(&mut self, id: i64, read: impl FnOnce(&mut Definitions) -> rusqlite::Result<Option<JobRow>>) -> rusqlite::Result<Option<&mut JobRow>> {
+        self.jobs.make_room();
         let Jobs { young, old } = &mut self.jobs;
-        if young.len() >= JOBS_MAX {
-            *old = std::mem::take(young);
-        }
         match young.entry(id) {
             Entry::Occupied(known) => Ok(Some(known.into_mut())),
             Entry::Vacant(place) => {
@@ -433,10 +431,16 @@ impl Hasher for Multiply {
 }
 
 impl Jobs {
-    fn put(&mut self, row: JobRow) {
+    /// The tables themselves are used again: to let one grow anew is to hash each of its jobs once more at every size.
+    fn make_room(&mut self) {
         if self.young.len() >= JOBS_MAX {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
         }
+    }
+
+    fn put(&mut self, row: JobRow) {
+        self.make_room();
         self.old.remove(&row.id);
         self.young.insert(row.id, Box::new(row));
     }
