@@ -68,7 +68,8 @@ pub(super) async fn drive(inner: Arc<Inner>) {
     hand.take_up(async move { driver.run().await });
     drop(hand);
     // Every attempt holds a sender, so that the collector ends when the last one has been stored.
-    handed.work().await;
+    // Its parts give way where they wait; amid a batch of attempts the runtime would have it give way too, with what is to be stored unsent.
+    tokio::task::unconstrained(handed.work()).await;
     renewer.abort();
     teller.abort();
     inner.stopped.send_replace(true);
