@@ -16,9 +16,9 @@ use super::log::Log;
 use super::open::failed;
 use crate::store::StoreError;
 
-/// Requests carried out in one transaction at most; one of many items counts as so many, so that what comes next waits
-/// for some milliseconds only.
-const GROUP_MAX: usize = 1_000;
+/// Requests carried out in one transaction at most; one of many items counts as so many. Few, so that what comes next waits for some
+/// milliseconds only, and that amid a burst some of it starts while the rest is stored.
+const GROUP_MAX: usize = 256;
 
 pub(super) struct Writer {
     /// Shared with nobody: with a copy, statements can be kept at hand while the rest changes.
