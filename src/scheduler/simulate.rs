@@ -86,7 +86,7 @@ impl Simulation {
 
     /// Runs that are being attempted.
     pub fn going(&self) -> impl Iterator<Item = &Run> {
-        self.going.values().map(|(claimed, _)| &claimed.run)
+        self.going.values().map(|(claimed, _)| &*claimed.run)
     }
 
     /// What happened since this was last asked, in order. Older ones than the last thousand are lost.

@@ -175,7 +175,7 @@ pub struct AddedRun {
 /// A run claimed for starting: its state is already running and its attempt counted.
 #[derive(Clone, Debug)]
 pub struct ClaimedRun {
-    pub run: Run,
+    pub run: Box<Run>,
     pub job: Job,
     pub lease: Lease,
     /// What earlier attempts saved last. Of a run that was claimed as lost: none.

@@ -85,7 +85,7 @@ impl State {
             stored.held = Some(held);
         });
         let StoredRun { run, checkpoint, .. } = self.runs.get(&id)?;
-        Some(ClaimedRun { run: run.clone(), job, lease, checkpoint: checkpoint.clone() })
+        Some(ClaimedRun { run: Box::new(run.clone()), job, lease, checkpoint: checkpoint.clone() })
     }
 
     /// The ends of running runs' leases.

@@ -46,7 +46,7 @@ impl Committed {
                 FiringStep::Skip(_) => None,
             })?;
             apply::start(&mut run, now);
-            Some(ClaimedRun { run: *run, job, lease, checkpoint: None })
+            Some(ClaimedRun { run, job, lease, checkpoint: None })
         }));
         claimed.sort_by(|a, b| (b.run.priority, a.run.start_at, a.run.id).cmp(&(a.run.priority, b.run.start_at, b.run.id)));
         (answers, claimed)

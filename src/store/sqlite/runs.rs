@@ -388,7 +388,7 @@ impl Writer {
         self.put_running(&running, &run)?;
         let lease = running.held.lease;
         self.live.start(running);
-        Ok(Some(ClaimedRun { run, job, lease, checkpoint: None }))
+        Ok(Some(ClaimedRun { run: Box::new(run), job, lease, checkpoint: None }))
     }
 
     /// All of a run that is running.

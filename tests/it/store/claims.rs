@@ -44,7 +44,7 @@ rules! {
         add_runs(store, [run("a", 0, 1)]).await;
         let claimed = claim(store, 3, 10).await.remove(0);
         let expected = Run { state: RunState::Running, attempt: 1, started_at: Some(at(3)), ..run("a", 0, 1) };
-        assert_eq!((&claimed.run, &claimed.job, claimed.lease.until), (&expected, &job("a"), at(13)));
+        assert_eq!((&*claimed.run, &claimed.job, claimed.lease.until), (&expected, &job("a"), at(13)));
         assert_eq!(get_run(store, expected.id).await, expected);
         assert_eq!(claim(store, 3, 10).await.len(), 0);
     }
@@ -307,7 +307,7 @@ rules! {
         assert_eq!(store.rate_opens_at(&key("a")).await.unwrap(), Some(at(10)));
         let second = claim(store, 12, 10).await;
         assert_eq!(ids(&second), [run("a", 0, 3).id, run("a", 0, 4).id]);
-        assert_eq!(second[0].run, Run { start_at: at(10), rate_limited: true, ..Run { state: RunState::Running, attempt: 1, started_at: Some(at(12)), ..run("a", 0, 3) } });
+        assert_eq!(*second[0].run, Run { start_at: at(10), rate_limited: true, ..Run { state: RunState::Running, attempt: 1, started_at: Some(at(12)), ..run("a", 0, 3) } });
         assert_eq!((claim(store, 21, 10).await.len(), claim(store, 22, 10).await.len()), (0, 1));
     }
 

@@ -67,7 +67,7 @@ rules! {
         assert_eq!(ids(&claimed), [made[1].id, made[0].id]);
         for claimed in &claimed {
             assert_eq!((claimed.run.state, claimed.run.attempt, claimed.run.started_at, claimed.lease.until), (RunState::Running, 1, Some(at(0)), at(10)));
-            assert_eq!((&get_run(store, claimed.run.id).await, claimed.job.next_fire), (&claimed.run, Some(at(60))));
+            assert_eq!((&get_run(store, claimed.run.id).await, claimed.job.next_fire), (&*claimed.run, Some(at(60))));
         }
         assert_eq!(get_run(store, made[2].id).await, made[2]);
         finish(store, end(&claimed[0], 1, Outcome::Succeeded)).await;

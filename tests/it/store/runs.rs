@@ -54,7 +54,7 @@ rules! {
             ended_at: Some(at(3)),
             error: attempt.error.clone(),
             receipt: Some(attempt.receipt.clone()),
-            ..claimed.run
+            ..*claimed.run
         };
         assert_eq!(get_run(store, expected.id).await, expected);
         assert_eq!(store.runs(&Default::default(), first_page(1)).await.unwrap().items, [expected]);
