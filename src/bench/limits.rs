@@ -97,7 +97,7 @@ mod tests {
                 log_bytes: 0,
                 log_bytes_dropped: 0,
                 result_bytes: 5,
-                digest: Digest::of(TINY).to_string(),
+                digest: Some(Digest::of(TINY)),
                 node: "local".to_owned(),
             },
             result: Some(RunResult::Text(b"done\n".to_vec())),

@@ -304,7 +304,7 @@ pub fn receipt_text(r: &Receipt, out: &Output) -> String {
     let dropped = if r.log_bytes_dropped > 0 { format!(", {} of them dropped", size(r.log_bytes_dropped)) } else { String::new() };
     rows.push(("log", format!("{}{dropped}", size(r.log_bytes))));
     rows.push(("result", size(r.result_bytes)));
-    rows.push(("component", r.digest.clone()));
+    rows.push(("component", r.digest.map(|digest| digest.to_string()).unwrap_or_default()));
     fields(out, &rows)
 }
 

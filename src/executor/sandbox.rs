@@ -133,7 +133,7 @@ pub(super) struct Ended {
 impl Ended {
     pub fn complete(self, asked: &Asked) -> AttemptReport {
         let Self { mut report, calls } = self;
-        report.receipt.digest = asked.digest.to_string();
+        report.receipt.digest = Some(asked.digest);
         report.receipt.host_calls_by_interface = calls.by_interface();
         report
     }
@@ -339,7 +339,7 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
 
 /// What is known before the guest has done anything.
 fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
-    Receipt { digest: asked.digest.to_string(), ..asked_for(asked, started_at) }
+    Receipt { digest: Some(asked.digest), ..asked_for(asked, started_at) }
 }
 
 /// The same without the digest.

@@ -68,9 +68,12 @@ impl Enough {
     pub fn of(run: &Run, succeeded: &[Run]) -> Option<Self> {
         let error = run.error.as_ref()?;
         let Fired { limit, used } = Fired::of(&error.code)?;
-        let digest = run.receipt.as_ref().map(|receipt| &receipt.digest);
-        let same: Vec<_> =
-            succeeded.iter().filter_map(|run| run.receipt.as_ref()).filter(|receipt| receipt.is_known() && Some(&receipt.digest) == digest).collect();
+        let digest = run.receipt.as_ref().and_then(|receipt| receipt.digest);
+        let same: Vec<_> = succeeded
+            .iter()
+            .filter_map(|run| run.receipt.as_ref())
+            .filter(|receipt| receipt.is_known() && digest.is_some() && receipt.digest == digest)
+            .collect();
         let most_used = used.and_then(|used| same.iter().map(|receipt| used(receipt)).max());
         let (asked, allowed) = (error.asked.map(NonZeroU64::get), error.allowed.map(NonZeroU64::get));
         Some(Self { limit: limit.to_owned(), allowed, asked, most_used, succeeded_runs: same.len() as u64 })

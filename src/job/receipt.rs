@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Digest;
 
 /// Stored with every attempt. Field names are a contract: fields may be added, never renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +34,9 @@ pub struct Receipt {
     /// The part of `log_bytes` dropped from the middle.
     pub log_bytes_dropped: u64,
     pub result_bytes: u64,
-    /// The component's digest, `sha256:…`.
-    pub digest: String,
+    /// The component's, `sha256:…`. As text, none is empty.
+    #[serde(serialize_with = "digest_text", deserialize_with = "digest_of_text")]
+    pub digest: Option<Digest>,
     /// The node (server instance) that ran the attempt.
     #[serde(default)]
     pub node: String,
@@ -43,5 +46,19 @@ impl Receipt {
     /// Whether anything was measured: not of an attempt that never began, or whose server died.
     pub fn is_known(&self) -> bool {
         self.fuel_limit > 0
+    }
+}
+
+fn digest_text<S: Serializer>(digest: &Option<Digest>, to: S) -> Result<S::Ok, S::Error> {
+    match digest {
+        Some(digest) => to.collect_str(digest),
+        None => to.serialize_str(""),
+    }
+}
+
+fn digest_of_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Digest>, D::Error> {
+    match &*String::deserialize(from)? {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(serde::de::Error::custom),
     }
 }

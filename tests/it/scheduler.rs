@@ -121,7 +121,7 @@ async fn a_job_that_comes_due_runs_its_component_and_moves_to_the_next_instant()
     assert_eq!(outcome, Outcome::Succeeded);
     let RunDetail { run, attempts, job, .. } = rig.run(run).await;
     assert_eq!((run.state, run.scheduled_at, run.attempt, attempts.len()), (RunState::Ended, at(10), 1, 1));
-    assert!(attempts[0].receipt.fuel_used > 0 && attempts[0].receipt.digest.starts_with("sha256:"));
+    assert!(attempts[0].receipt.fuel_used > 0 && attempts[0].receipt.digest.is_some());
     assert_eq!(job.expect("it is there").next_fire, Some(at(20)));
 }
 

@@ -468,7 +468,7 @@ mod tests {
             error: Some(RunError { code: "exit-code".to_owned(), ..RunError::default() }),
             result: Some(RunResult::Value(serde_json::json!([1, "ü", null]))),
             log: AttemptLog { head: vec![255], dropped: 5, tail: b"end".to_vec() },
-            receipt: Receipt { fuel_used: 9, fuel_limit: 1, digest: "sha256:lie".to_owned(), ..Receipt::default() },
+            receipt: Receipt { fuel_used: 9, fuel_limit: 1, digest: Some(Digest::of(b"a lie")), ..Receipt::default() },
             retry: None,
             progress: None,
             checkpoint: None,
@@ -480,11 +480,11 @@ mod tests {
         let asked = Asked::of(&request);
         let arrived = report.into_ended(&asked).unwrap().complete(&asked);
         assert_eq!(arrived.receipt.host_calls_by_interface, BTreeMap::from([("wasi:cli/environment".into(), 3)]));
-        assert_eq!((arrived.receipt.fuel_limit, arrived.receipt.digest.clone()), (request.limits.fuel, request.component.digest.to_string()));
+        assert_eq!((arrived.receipt.fuel_limit, arrived.receipt.digest), (request.limits.fuel, Some(request.component.digest)));
         let receipt = Receipt {
             fuel_limit: 1,
             memory_limit_bytes: 0,
-            digest: "sha256:lie".to_owned(),
+            digest: Some(Digest::of(b"a lie")),
             host_calls_by_interface: BTreeMap::new(),
             ..arrived.receipt.clone()
         };

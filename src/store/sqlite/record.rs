@@ -8,10 +8,10 @@ use rusqlite::{CachedStatement, params};
 use serde::Serialize;
 
 use super::live::Held;
-use super::rows::{self, At, Code, Count, Json, Text, at};
+use super::rows::{At, Code, Count, Json, Text, at};
 use super::runs::Turn;
 use super::writer::Db;
-use crate::job::{Attempt, Cause, Digest, Entry, Job, Outcome, Reference, Run, RunId, RunResult, RunState, Version};
+use crate::job::{Attempt, Cause, Entry, Job, Outcome, Reference, Run, RunId, RunResult, RunState, Version};
 use crate::store::{AttemptEnd, FiringCommit, Settled, StoreError};
 
 /// Bytes of a result that stands in the row of its attempt; longer ones are kept apart. (The bound is also in the schema.)
@@ -34,7 +34,6 @@ pub(super) struct EndTexts {
     error: Option<String>,
     value: Option<String>,
     host_calls_by: Option<String>,
-    digest: Option<Digest>,
     progress: Option<String>,
 }
 
@@ -57,7 +56,6 @@ impl EndTexts {
             error,
             value: json(value)?,
             host_calls_by: json(by.filter(|by| !by.is_empty()))?,
-            digest: attempt.and_then(|attempt| attempt.receipt.digest.parse().ok()),
             progress: json(attempt.and_then(|attempt| attempt.progress.as_ref()))?,
         })
     }
@@ -188,7 +186,7 @@ impl EndedRuns<'_> {
 
     pub(super) fn insert_attempt(&mut self, run: RunId, attempt: &Attempt, texts: &EndTexts) -> rusqlite::Result<()> {
         let Attempt { number, started_at, ended_at, outcome, exit_code, receipt, result, log, .. } = attempt;
-        let EndTexts { error, value, host_calls_by, digest, progress, .. } = texts;
+        let EndTexts { error, value, host_calls_by, progress, .. } = texts;
         let (kind, bytes) = match result {
             None => (None, &[][..]),
             Some(RunResult::Text(bytes)) => (Some(0), &bytes[..]),
@@ -217,7 +215,7 @@ impl EndedRuns<'_> {
             receipt.log_bytes.cast_signed(),
             receipt.log_bytes_dropped.cast_signed(),
             receipt.result_bytes.cast_signed(),
-            rows::digest_column(digest.as_ref(), &receipt.digest),
+            receipt.digest.as_ref().map(|digest| &digest.0),
             receipt.node,
             progress,
             short

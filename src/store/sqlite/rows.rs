@@ -295,9 +295,9 @@ pub(super) const RECEIPT: &str = "fuel_used, fuel_limit, memory_peak_bytes, memo
 pub(super) fn read_receipt(row: &Row<'_>, from: usize) -> rusqlite::Result<Receipt> {
     let unsigned = |column: usize| row.get::<_, i64>(from + column).map(i64::cast_unsigned);
     let digest = match row.get_ref(from + 13)? {
-        ValueRef::Null => String::new(),
-        ValueRef::Blob(bytes) => <[u8; 32]>::try_from(bytes).map(|bytes| Digest(bytes).to_string()).unwrap_or_default(),
-        text => text.as_str()?.to_owned(),
+        ValueRef::Null => None,
+        ValueRef::Blob(bytes) => bytes.try_into().map(Digest).ok(),
+        text => text.as_str()?.parse().ok(),
     };
     Ok(Receipt {
         fuel_used: unsigned(0)?,
@@ -316,15 +316,6 @@ pub(super) fn read_receipt(row: &Row<'_>, from: usize) -> rusqlite::Result<Recei
         digest,
         node: row.get(from + 14)?,
     })
-}
-
-/// A receipt's digest as it is kept: 32 bytes rather than 71 letters.
-pub(super) fn digest_column<'a>(digest: Option<&'a Digest>, text: &'a str) -> ToSqlOutput<'a> {
-    match digest {
-        Some(Digest(bytes)) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-        None if text.is_empty() => ToSqlOutput::Borrowed(ValueRef::Null),
-        None => text.into(),
-    }
 }
 
 /// What `read_attempt` reads, from `attempt` joined with its `output`.

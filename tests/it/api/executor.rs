@@ -38,7 +38,7 @@ impl Executor for Scripted {
                 memory_limit_bytes: request.limits.memory,
                 wall_us: 2_000,
                 queue_us: 3_000,
-                digest: request.component.digest.to_string(),
+                digest: Some(request.component.digest),
                 ..Receipt::default()
             },
         };
