@@ -384,11 +384,11 @@ fn outcome(committed: Result<Result<bool, StoreError>, oneshot::error::RecvError
     committed.unwrap_or(Err(StoreError::Closed))
 }
 
-/// One attempt: resolve, run, hand over.
+/// One attempt: resolve, run, hand over. A burst has hundreds of these under way, so that what is needed for a moment only is no part of it.
 async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Taken, Option<Taken>)) -> Ended {
     let going = async {
-        match request(&inner, &mut claimed).await {
-            Ok(request) => inner.executor.run(request).await,
+        match Box::pin(request(&inner, &mut claimed)).await.map(|request| inner.executor.run(request)) {
+            Ok(going) => going.await,
             Err(error) => not_run(Outcome::Refused, error, inner.clock.now()),
         }
     };
@@ -396,26 +396,31 @@ async fn attempt(inner: Arc<Inner>, mut claimed: Box<ClaimedRun>, slots: (Taken,
     let mut report = AssertUnwindSafe(going).catch_unwind().await.unwrap_or_else(|_| fault(inner.clock.now()));
     drop(slots);
     if claimed.job.spec.stdout == Stdout::Json {
-        report = match report.result {
-            // The driver has more to do meanwhile.
-            Some(RunResult::Text(ref text)) if text.len() > READ_HERE_MAX => {
-                let read = tokio::task::spawn_blocking(move || {
-                    report.read_stdout_as_json();
-                    report
-                });
-                read.await.unwrap_or_else(|_| fault(inner.clock.now()))
-            }
-            _ => {
-                report.read_stdout_as_json();
-                report
-            }
-        };
+        report = Box::pin(with_json(report, &inner)).await;
     }
     report.receipt.node.clone_from(&inner.options.node);
     let advice = report.retry;
     let checkpoint = report.checkpoint.take();
     let attempt = report.into_attempt(claimed.run.attempt);
     Ended { claimed, attempt, advice, checkpoint }
+}
+
+/// The report with what was printed as JSON.
+async fn with_json(mut report: AttemptReport, inner: &Inner) -> AttemptReport {
+    match report.result {
+        // The driver has more to do meanwhile.
+        Some(RunResult::Text(ref text)) if text.len() > READ_HERE_MAX => {
+            let read = tokio::task::spawn_blocking(move || {
+                report.read_stdout_as_json();
+                report
+            });
+            read.await.unwrap_or_else(|_| fault(inner.clock.now()))
+        }
+        _ => {
+            report.read_stdout_as_json();
+            report
+        }
+    }
 }
 
 async fn request(inner: &Inner, claimed: &mut ClaimedRun) -> Result<AttemptRequest, RunError> {
