@@ -147,7 +147,7 @@ impl Executor for Pool {
             Err(_) => None,
         };
         let report = match ended {
-            Some(ended) => ended.complete(&asked),
+            Some(ended) => ended.complete(),
             None => unstarted(&asked, Ending::internal("its worker panicked")),
         };
         let report = signal.news.complete(report);

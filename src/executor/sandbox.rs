@@ -131,9 +131,8 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    pub fn complete(self, asked: &Asked) -> AttemptReport {
+    pub fn complete(self) -> AttemptReport {
         let Self { mut report, calls } = self;
-        report.receipt.digest = Some(asked.digest);
         report.receipt.host_calls_by_interface = calls.by_interface();
         report
     }
@@ -321,7 +320,6 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
     let now = Timestamp::now();
     let Ending { outcome, exit_code, error } = ending;
     let error = error.map(|error| *error);
-    let receipt = receipt(asked, now);
     AttemptReport {
         started_at: now,
         ended_at: now,
@@ -330,7 +328,7 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
         error,
         result: None,
         log: AttemptLog::default(),
-        receipt,
+        receipt: asked_for(asked, now),
         retry: None,
         progress: None,
         checkpoint: None,
@@ -338,14 +336,15 @@ pub(super) fn unstarted(asked: &Asked, ending: Ending) -> AttemptReport {
 }
 
 /// What is known before the guest has done anything.
-fn receipt(asked: &Asked, started_at: Timestamp) -> Receipt {
-    Receipt { digest: Some(asked.digest), ..asked_for(asked, started_at) }
-}
-
-/// The same without the digest.
 pub(super) fn asked_for(asked: &Asked, started_at: Timestamp) -> Receipt {
     let late = asked.due_at.map_or(SignedDuration::ZERO, |due| started_at.duration_since(due));
-    Receipt { fuel_limit: asked.fuel, memory_limit_bytes: asked.memory, queue_us: Duration::try_from(late).map_or(0, micros), ..Receipt::default() }
+    Receipt {
+        digest: Some(asked.digest),
+        fuel_limit: asked.fuel,
+        memory_limit_bytes: asked.memory,
+        queue_us: Duration::try_from(late).map_or(0, micros),
+        ..Receipt::default()
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

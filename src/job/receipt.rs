@@ -34,7 +34,7 @@ pub struct Receipt {
     /// The part of `log_bytes` dropped from the middle.
     pub log_bytes_dropped: u64,
     pub result_bytes: u64,
-    /// The component's, `sha256:…`. As text, none is empty.
+    /// The component's: `sha256:…` in JSON, and an empty text where there is none.
     #[serde(serialize_with = "digest_text", deserialize_with = "digest_of_text")]
     pub digest: Option<Digest>,
     /// The node (server instance) that ran the attempt.
@@ -60,5 +60,22 @@ fn digest_of_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Digest>, 
     match &*String::deserialize(from)? {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_a_text_in_json_and_none_an_empty_one() {
+        for (digest, text) in [(Some(Digest([0xab; 32])), format!("sha256:{}", "ab".repeat(32))), (None, String::new())] {
+            let receipt = Receipt { digest, ..Receipt::default() };
+            let mut json = serde_json::to_value(&receipt).unwrap();
+            assert_eq!(json["digest"], text);
+            assert_eq!(serde_json::from_value::<Receipt>(json.clone()).unwrap(), receipt);
+            json["digest"] = "sha256:short".into();
+            assert!(serde_json::from_value::<Receipt>(json).is_err());
+        }
     }
 }

@@ -7,7 +7,7 @@ use bellcage::clock::Manual;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::executor::Pool;
-use bellcage::job::{Cause, Job, JobKey, JobSpec, JobState, LimitsSpec, Outcome, Run, RunId, RunState, TenantId};
+use bellcage::job::{Cause, Digest, Job, JobKey, JobSpec, JobState, LimitsSpec, Outcome, Run, RunId, RunState, TenantId};
 use bellcage::outside::{World, WorldConfig};
 use bellcage::scheduler::simulate::{Assumed, Simulation, SimulationOptions};
 use bellcage::scheduler::{
@@ -121,7 +121,8 @@ async fn a_job_that_comes_due_runs_its_component_and_moves_to_the_next_instant()
     assert_eq!(outcome, Outcome::Succeeded);
     let RunDetail { run, attempts, job, .. } = rig.run(run).await;
     assert_eq!((run.state, run.scheduled_at, run.attempt, attempts.len()), (RunState::Ended, at(10), 1, 1));
-    assert!(attempts[0].receipt.fuel_used > 0 && attempts[0].receipt.digest.is_some());
+    assert!(attempts[0].receipt.fuel_used > 0);
+    assert_eq!(attempts[0].receipt.digest, Some(Digest::of(&wat::tiny())));
     assert_eq!(job.expect("it is there").next_fire, Some(at(20)));
 }
 

@@ -75,7 +75,7 @@ async fn a_killed_worker_takes_only_its_own_attempts_with_it() {
     assert!(succeeded > 0 && lost > 0 && succeeded + lost == 20, "{succeeded} succeeded, {lost} were lost");
     let report = reports.iter().find(|report| report.outcome == Outcome::Lost).unwrap();
     assert_eq!((report.code(), report.message()), ("worker-died", "the worker process that ran it is gone: it was ended by signal 9 (KILL)"));
-    assert!(report.receipt.digest.is_some(), "{report:?}");
+    assert_eq!(report.receipt.digest, Some(sleeper(0).await.component.digest), "{report:?}");
     until(|| workers.pids().len() == 2).await;
     assert!(workers.pids()[0] != before[0] && workers.pids()[1] == before[1]);
 }

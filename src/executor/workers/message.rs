@@ -340,7 +340,8 @@ impl Told {
             log_head: log.head,
             log_dropped: log.dropped,
             log_tail: log.tail,
-            receipt,
+            // Who asked knows which component.
+            receipt: Receipt { digest: None, ..receipt },
             calls,
             retry: retry.and_then(|advice| serde_json::to_string(&advice).ok()).map(Into::into),
         }
@@ -478,7 +479,7 @@ mod tests {
         let bytes = postcard::to_stdvec(&FromWorker::Report { attempt: 7, report: Box::new(told) }).unwrap();
         let Ok(FromWorker::Report { attempt: 7, report }) = postcard::from_bytes(&bytes) else { panic!("another message") };
         let asked = Asked::of(&request);
-        let arrived = report.into_ended(&asked).unwrap().complete(&asked);
+        let arrived = report.into_ended(&asked).unwrap().complete();
         assert_eq!(arrived.receipt.host_calls_by_interface, BTreeMap::from([("wasi:cli/environment".into(), 3)]));
         assert_eq!((arrived.receipt.fuel_limit, arrived.receipt.digest), (request.limits.fuel, Some(request.component.digest)));
         let receipt = Receipt {

@@ -360,7 +360,7 @@ impl Executor for Workers {
             sent.ended = true;
             match answered {
                 Ok(Answer::Report(ended)) => {
-                    let report = signal.news.complete(ended.complete(&asked));
+                    let report = signal.news.complete(ended.complete());
                     running.end();
                     return report;
                 }

@@ -114,7 +114,7 @@ async fn a_receipt_tells_what_was_used() {
     assert!(receipt.cpu_us > 0 && receipt.wall_us >= receipt.instantiate_us && receipt.instantiate_us > 0, "{receipt:?}");
     assert_eq!(receipt.host_calls, receipt.host_calls_by_interface.values().sum::<u64>());
     assert!(receipt.host_calls_by_interface["wasi:io/streams"] > 0, "{receipt:?}");
-    assert!(receipt.digest.is_some());
+    assert_eq!(receipt.digest, Some(cage::request(&cage::built_guest("probe")).await.component.digest));
 }
 
 // Each limit.
