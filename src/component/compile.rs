@@ -43,9 +43,9 @@ const VERDICT_MAX: u64 = 16 << 20;
 const ENTRIES_MAX: usize = 1_000;
 /// Bytes of an entry's full name.
 const ENTRY_NAME_MAX: usize = 1_000;
-/// Behind guests and the server, yet a tenth of a core beside one that is busy: the nicest (19) would get a seventieth,
+/// Behind the server and guests (which are 10 behind it), yet a quarter of a core beside a guest that is busy: the nicest (19) would get an eighth,
 /// and honest components would run into the wall clock.
-const NICE: i32 = 10;
+const NICE: i32 = 15;
 /// Characters of what the validator says.
 const DETAIL_MAX: usize = 1_000;
 
@@ -278,7 +278,7 @@ fn confine(brief: &Brief) -> std::io::Result<()> {
     limit(Resource::Fsize, brief.artefact_max, brief.artefact_max)?;
     // The soft limit sends SIGXCPU, which tells what happened; the hard one SIGKILL.
     limit(Resource::Cpu, brief.cpu_seconds, brief.cpu_seconds + 1)?;
-    rustix::process::setpriority_process(None, NICE)?;
+    rustix::process::nice(NICE)?;
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use super::sandbox::{self, Around, Asked, Ended, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
 use super::turns::{self, Bell};
-use super::{AttemptRequest, host};
+use super::{AttemptRequest, confine, host};
 use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 use crate::job::Digest;
 
@@ -107,6 +107,7 @@ impl Worker {
         let (replies, bell) = (state.replies.clone(), state.bell.clone());
         let (queue, mut jobs) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("bellcage-wasm-{}", config.index)).spawn(move || {
+            confine::stand_back();
             // A panic outside of any attempt ends the runtime with what was on it; those still queued are served by the next.
             while std::panic::catch_unwind(AssertUnwindSafe(|| serve(&state, &mut jobs))).is_err() {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");

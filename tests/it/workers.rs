@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellcage::component::Artefact;
-use bellcage::executor::{AttemptReport, AttemptRequest, Confinement, Executor as _, Layer, StartError, Workers, WorkersConfig, WorkersError};
+use bellcage::executor::{AttemptReport, AttemptRequest, Confinement, Executor, Layer, StartError, Workers, WorkersConfig, WorkersError};
 use bellcage::job::{Isolation, Limits, Outcome, RunId};
 use jiff::SignedDuration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -331,6 +331,30 @@ async fn where_memory_runs_out_a_worker_goes_before_the_server() {
     for pid in workers.pids() {
         assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "800");
     }
+}
+
+/// How nice the threads of this process are whose name begins so.
+fn niceness(pid: u32, named: &str) -> Vec<i32> {
+    let stats = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let named = stats.filter_map(|stat| {
+        let (name, rest) = stat.split_once(" (")?.1.rsplit_once(") ")?;
+        name.starts_with(named).then(|| rest.split(' ').nth(16)?.parse().ok()).flatten()
+    });
+    named.collect()
+}
+
+#[tokio::test]
+async fn threads_that_run_guests_stand_back_for_those_that_decide_and_store() {
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let (behind, workers, pool) = ((own + 10).min(19), cage::workers(8), cage::pool(8));
+    for executor in [&workers as &dyn Executor, &pool] {
+        assert_eq!(executor.run(cage::request(&wat::tiny()).await).await.outcome, Outcome::Succeeded);
+    }
+    // Others of this process may have only just begun.
+    assert!(niceness(std::process::id(), "bellcage-wasm").contains(&behind));
+    let worker = workers.pids()[0];
+    assert_eq!(niceness(worker, "bellcage-listen"), [own], "what hears the server does not");
+    assert_eq!(niceness(worker, "").into_iter().filter(|nice| *nice == behind).count(), 1);
 }
 
 // Recycling, attacked.

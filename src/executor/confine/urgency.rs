@@ -4,6 +4,8 @@
 //! its own goes first (Linux 6.12 and later; earlier kernels take no notice). That needs no privileges, and gives it no more of
 //! the core than before.
 
+/// How far threads that run guests stand back. Beside a busy thread of the usual kind, one of theirs has a tenth of a core.
+const GUESTS: i32 = 10;
 /// As short as the kernel has them, in nanoseconds.
 const SHORT: u64 = 100_000;
 
@@ -33,4 +35,11 @@ pub(in crate::executor) fn run_soon() {
             libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
         }
     }
+}
+
+/// Has this thread, which runs guests, stand back for those that decide and store, and for the rest of the machine (`nice(2)`). Amid a burst
+/// the kernel otherwise gives guests the core that the one thread that writes waits for, and then no one has anything to do but that one.
+pub(in crate::executor) fn stand_back() {
+    // One that stands back as far as there is goes on from there.
+    let _ = rustix::process::nice(GUESTS);
 }

@@ -136,6 +136,8 @@ fn work(brief: &Brief) -> io::Result<()> {
                 listen(listened, running.bell.clone())?;
                 running.bell.wait_until_listener_sleeps();
             }
+            // This thread alone: the others were there before.
+            confine::stand_back();
             let descriptors = OWN_DESCRIPTORS + brief.loaded_max as u64 * IMAGES;
             let scratch = brief.directories.iter().filter_map(|directory| directory.scratch).max().unwrap_or(0);
             confine::after_warm_up(&mut worn, Bounds { descriptors, file_bytes: brief.engine.memory_max.max(scratch), files: !directories.is_empty() });
