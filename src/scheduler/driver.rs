@@ -290,7 +290,11 @@ impl Driver {
         let slots = Taken::from(&self.starter.slots, free.slots);
         let (tell, told) = oneshot::channel();
         let firing = self.starter.clone().fire(firings, free, slots);
-        self.starter.hand.take_up(async move { _ = tell.send(firing.await) });
+        let mut firing = Box::pin(async move { _ = tell.send(firing.await) });
+        // The store has it at once, and not when attempts that are about to begin have had their turn: it may have nothing else to do.
+        if (&mut firing).now_or_never().is_none() {
+            self.starter.hand.take_up(firing);
+        }
         self.commits.push(told);
         Ok(self.committed(if goes_on && !any_alone { COMMITS_BESIDE } else { 0 }).await? || more)
     }
