@@ -22,7 +22,7 @@ use crate::trigger::{Excluded, Trigger};
 
 use super::{EventKind, Events, compile};
 
-/// Compiled triggers kept at most.
+/// Compiled triggers kept at most, of those that take long to compile.
 const TRIGGERS_MAX: usize = 20_000;
 
 pub(super) struct Steps {
@@ -287,12 +287,16 @@ impl Steps {
     }
 
     fn trigger(&self, job: &Job) -> Result<Trigger, String> {
+        let compiled = || compile(&job.key, &job.spec.trigger, job.anchor).map_err(|e| e.to_string());
+        if job.spec.trigger.is_soon_compiled() {
+            return compiled();
+        }
         let mut triggers = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
         let edition = (job.created_at, job.revision);
         match triggers.get(&job.key) {
-            Some((compiled, trigger)) if *compiled == edition => Ok(trigger.clone()),
+            Some((of, trigger)) if *of == edition => Ok(trigger.clone()),
             _ => {
-                let trigger = compile(&job.key, &job.spec.trigger, job.anchor).map_err(|e| e.to_string())?;
+                let trigger = compiled()?;
                 if triggers.len() >= TRIGGERS_MAX {
                     triggers.clear();
                 }

@@ -276,6 +276,11 @@ impl TriggerSpec {
         matches!(self, Self::After(_))
     }
 
+    /// Whether it is compiled in no more time than a compiled one is found again among many.
+    pub fn is_soon_compiled(&self) -> bool {
+        matches!(self, Self::At(_) | Self::Every(_) | Self::Manual)
+    }
+
     pub fn cron(expression: &str, timezone: Option<&str>) -> Self {
         Self::Cron(CronSpec { cron: expression.to_owned(), timezone: timezone.map(str::to_owned), ..CronSpec::default() })
     }
