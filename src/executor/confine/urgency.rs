@@ -1,13 +1,17 @@
-//! How soon the kernel lets a thread run that is woken while others compute.
+//! How soon the kernel lets a thread run that is woken while others compute, and how much of a core it gets beside them.
 //!
 //! A thread of the usual kind waits until whoever has its core has had its slice, some milliseconds. One with a short slice of
 //! its own goes first (Linux 6.12 and later; earlier kernels take no notice). That needs no privileges, and gives it no more of
 //! the core than before.
 
-/// How far threads that run guests stand back. Beside a busy thread of the usual kind, one of theirs has a tenth of a core.
-const GUESTS: i32 = 10;
 /// As short as the kernel has them, in nanoseconds.
 const SHORT: u64 = 100_000;
+/// How far threads that run guests stand back (`nice(2)`). Beside a busy thread of the usual kind, one of theirs has a tenth of a core, …
+const GUESTS: i32 = 10;
+/// … which comes in slices of so many nanoseconds, or it would come late.
+const GUESTS_SLICE: u64 = 300_000;
+/// The most that there is.
+const NICEST: i32 = 19;
 
 /// `struct sched_attr` of `sched_setattr(2)`, in its first version.
 #[repr(C)]
@@ -26,20 +30,27 @@ struct Attributes {
 /// Has the kernel let this thread run soon when it is woken. For threads that never compute for long; where the kernel
 /// does not, nothing is lost but that.
 pub(in crate::executor) fn run_soon() {
+    schedule(|this| this.runtime = SHORT);
+}
+
+/// Has this thread, which runs guests, stand back for those that decide and store, and for the rest of the machine. Amid a burst
+/// the kernel otherwise gives guests the core that the one thread that writes waits for, and then no one has anything to do but that one.
+pub(in crate::executor) fn stand_back() {
+    schedule(|this| {
+        this.nice = (this.nice + GUESTS).min(NICEST);
+        this.runtime = GUESTS_SLICE;
+    });
+}
+
+/// Changes how this thread is scheduled, where it is in the usual way.
+fn schedule(change: impl FnOnce(&mut Attributes)) {
     let size = size_of::<Attributes>();
     let mut attributes = Attributes::default();
     // SAFETY: both calls are given this struct and its size, and concern this thread alone.
     unsafe {
         if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) == 0 && attributes.policy == libc::SCHED_OTHER as u32 {
-            attributes.runtime = SHORT;
+            change(&mut attributes);
             libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
         }
     }
-}
-
-/// Has this thread, which runs guests, stand back for those that decide and store, and for the rest of the machine (`nice(2)`). Amid a burst
-/// the kernel otherwise gives guests the core that the one thread that writes waits for, and then no one has anything to do but that one.
-pub(in crate::executor) fn stand_back() {
-    // One that stands back as far as there is goes on from there.
-    let _ = rustix::process::nice(GUESTS);
 }
