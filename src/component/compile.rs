@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent                                   child (the same binary, hidden subcommand)
-//!   caps and settings ─── argv ──────────►   session of its own, dies with its parent, no new privileges, rlimits,
+//!   caps and settings ─── argv ──────────►   process group of its own, dies with its parent, no new privileges, rlimits,
 //!                                            Landlock without a rule, seccomp
 //!   component ─────────── stdin ─────────►   adapt → validate → inspect → check imports → compile
 //!   artefact's file ───── stdout ────────►   the artefact
@@ -262,7 +262,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// Gives up what compiling does not need. Nothing hostile has been read yet.
 fn confine(brief: &Brief) -> std::io::Result<()> {
-    rustix::process::setsid()?;
+    // A Ctrl-C at its parent's terminal is not for it. A process group says so, and not a session: Linux schedules one as a group of its own,
+    // with as large a share of a core as the server's, however nice it is (`sched_autogroup_enabled`).
+    rustix::process::setpgid(None, None)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // A parent that died before that line sends no signal any more.
     if rustix::process::getppid().map(Pid::as_raw_nonzero).is_none_or(|pid| pid.get() as u32 != brief.parent) {

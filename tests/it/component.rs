@@ -369,7 +369,7 @@ fn the_compile_child_gives_up_all_that_it_does_not_need() {
     assert!(read("status").contains("NoNewPrivs:\t1"));
     let own = rustix::process::getpriority_process(None).unwrap();
     assert_eq!(stat()[16], (own + 15).min(19).to_string(), "it is nice");
-    assert_eq!(stat()[3], pid.to_string(), "a session of its own");
+    assert_eq!(stat()[2], pid.to_string(), "a process group of its own");
     let mut open: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     open.sort();
     assert_eq!(open, ["0", "1", "2"]);
