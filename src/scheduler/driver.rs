@@ -94,6 +94,21 @@ impl Hand {
         // Where nobody works any more, the runtime is being shut down.
         let _ = self.0.send(Box::pin(work));
     }
+
+    /// The same, but it is begun at once, and goes on there where it has to wait.
+    fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut work = Box::pin(work);
+        match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().now_or_never())) {
+            Ok(Some(())) => {}
+            // Polled there, it says anew whom to wake.
+            Ok(None) => _ = self.0.send(work),
+            Err(_) => tell_of_panic(),
+        }
+    }
+}
+
+fn tell_of_panic() {
+    tracing::error!("a part of the driver panicked; the next server settles what it held as lost");
 }
 
 impl Handed {
@@ -108,7 +123,7 @@ impl Handed {
                     None => open = false,
                 },
                 Some(done) = going.next() => if done.is_err() {
-                    tracing::error!("a part of the driver panicked; the next server settles what it held as lost");
+                    tell_of_panic();
                 },
             }
         }
@@ -290,11 +305,8 @@ impl Driver {
         let slots = Taken::from(&self.starter.slots, free.slots);
         let (tell, told) = oneshot::channel();
         let firing = self.starter.clone().fire(firings, free, slots);
-        let mut firing = Box::pin(async move { _ = tell.send(firing.await) });
         // The store has it at once, and not when attempts that are about to begin have had their turn: it may have nothing else to do.
-        if (&mut firing).now_or_never().is_none() {
-            self.starter.hand.take_up(firing);
-        }
+        self.starter.hand.begin(async move { _ = tell.send(firing.await) });
         self.commits.push(told);
         Ok(self.committed(if goes_on && !any_alone { COMMITS_BESIDE } else { 0 }).await? || more)
     }
@@ -569,5 +581,26 @@ async fn renew(inner: Arc<Inner>) {
             }
             Err(error) => tracing::error!(%error, "leases could not be renewed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_begun_goes_on_beside_the_rest_and_its_panic_leaves_that_alone() {
+        let ((hand, handed), (tell, mut told), (go_on, until)) = (Hand::new(), mpsc::unbounded_channel(), oneshot::channel::<()>());
+        hand.begin(async { panic!("as the test asked") });
+        hand.begin(async move {
+            tell.send("begun").unwrap();
+            until.await.unwrap();
+            tell.send("ended").unwrap();
+        });
+        assert_eq!((told.try_recv().ok(), told.try_recv().ok()), (Some("begun"), None));
+        go_on.send(()).unwrap();
+        drop(hand);
+        handed.work().await;
+        assert_eq!(told.recv().await, Some("ended"));
     }
 }
