@@ -96,7 +96,7 @@ impl Hand {
     }
 
     /// The same, but it is begun at once, and goes on there where it has to wait.
-    fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
+    fn take_up_at_once(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut work = Box::pin(work);
         match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().now_or_never())) {
             Ok(Some(())) => {}
@@ -306,7 +306,7 @@ impl Driver {
         let (tell, told) = oneshot::channel();
         let firing = self.starter.clone().fire(firings, free, slots);
         // The store has it at once, and not when attempts that are about to begin have had their turn: it may have nothing else to do.
-        self.starter.hand.begin(async move { _ = tell.send(firing.await) });
+        self.starter.hand.take_up_at_once(async move { _ = tell.send(firing.await) });
         self.commits.push(told);
         Ok(self.committed(if goes_on && !any_alone { COMMITS_BESIDE } else { 0 }).await? || more)
     }
@@ -591,8 +591,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_begun_goes_on_beside_the_rest_and_its_panic_leaves_that_alone() {
         let ((hand, handed), (tell, mut told), (go_on, until)) = (Hand::new(), mpsc::unbounded_channel(), oneshot::channel::<()>());
-        hand.begin(async { panic!("as the test asked") });
-        hand.begin(async move {
+        hand.take_up_at_once(async { panic!("as the test asked") });
+        hand.take_up_at_once(async move {
             tell.send("begun").unwrap();
             until.await.unwrap();
             tell.send("ended").unwrap();
