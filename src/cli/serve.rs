@@ -101,18 +101,21 @@ pub fn until_signal(context: &Context, started: impl FnOnce(&Server) -> Result<(
     let result = runtime.block_on(async {
         // From here on a signal is seen, also while the server starts.
         let mut signals = Signals::new()?;
-        let starting = tokio::spawn({
+        let mut starting = tokio::spawn({
             let config = config.clone();
             async move { Server::start(&config).await }
         });
         let server = tokio::select! {
-            started = starting => started.map_err(|e| CliError::new(Exit::FAILED, "internal", format!("the server could not start: {e}")))??,
+            // One that has started is stopped as any other.
+            biased;
+            started = &mut starting => started.map_err(|e| CliError::new(Exit::FAILED, "internal", format!("the server could not start: {e}")))??,
             name = signals.next() => {
+                starting.abort();
                 tracing::info!("{name} while the server was starting: it ends at once");
                 return Ok(Exit::OK);
             }
         };
-        let told = started(&server);
+        let told = server.announce().and_then(|()| started(&server));
         if told.is_ok() {
             let name = signals.next().await;
             tracing::info!("{name}: nothing new is started; runs that are going have {} to end", crate::job::duration::format(config.shutdown.drain));
@@ -224,9 +227,14 @@ impl Server {
             }
         };
         let file = ServerFile { address: format!("http://{}", serving.address), token, pid: std::process::id() };
-        file.write(&data)?;
-        tokio::spawn(compile_missing(scheduler.clone()));
         Ok(Self { file, data, scheduler, serving, close })
+    }
+
+    /// Lets the server be found. Not part of `start`, which a signal ends wherever it is, and which would leave the file.
+    fn announce(&self) -> Result<()> {
+        self.file.write(&self.data)?;
+        tokio::spawn(compile_missing(self.scheduler.clone()));
+        Ok(())
     }
 
     /// Nothing new is started; what runs has `drain` to end, then is cancelled and recorded. The API answers until then.
