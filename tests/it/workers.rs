@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellcage::component::Artefact;
 use bellcage::executor::{AttemptReport, AttemptRequest, Confinement, Executor, Layer, StartError, Workers, WorkersConfig, WorkersError};
 use bellcage::job::{Isolation, Limits, Outcome, RunId};
 use jiff::SignedDuration;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, setpriority_process, test_kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::task::JoinSet;
 
 use crate::support::cage::{self, ReportExt as _};
@@ -90,6 +92,38 @@ async fn a_worker_that_hangs_is_killed_and_replaced() {
     assert_eq!(report.code(), "worker-died");
     assert!(report.message().contains("it did not answer for"), "{}", report.message());
     until(|| workers.pids().len() == 2).await;
+}
+
+/// One core, of which a worker at the least urgency gets a hundredth beside three programs that compute.
+#[tokio::test]
+async fn a_worker_that_waits_for_a_core_is_not_taken_for_one_that_hangs() {
+    let patience = Duration::from_millis(600);
+    let workers = start(WorkersConfig { hang_after: patience, overrun_max: patience, ..cage::workers_config(1, 64) });
+    let timeout = Limits { fuel: u64::MAX / 2, timeout: SignedDuration::from_millis(300), ..Limits::default() };
+    let spin = AttemptRequest { limits: timeout, ..cage::request(&wat::spin()).await };
+    assert_eq!(workers.run(spin.clone()).await.outcome, Outcome::Timeout, "it is loaded");
+    let (worker, usual) = (pid(workers.pids()[0]), sched_getaffinity(None).unwrap());
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).find(|core| usual.is_set(*core)).unwrap());
+    let over = Arc::new(AtomicBool::new(false));
+    let compute = || {
+        let over = over.clone();
+        std::thread::spawn(move || {
+            sched_setaffinity(None, &one).unwrap();
+            while !over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        })
+    };
+    let beside: Vec<_> = (0..3).map(|_| compute()).collect();
+    sched_setaffinity(Some(worker), &one).unwrap();
+    setpriority_process(Some(worker), 19).unwrap();
+    let reports = at_once(&workers, &spin, 8).join_all().await;
+    over.store(true, Ordering::Relaxed);
+    beside.into_iter().for_each(|thread| thread.join().unwrap());
+    let ended: Vec<_> = reports.iter().map(|report| (report.outcome, report.message())).collect();
+    assert!(reports.iter().all(|report| report.outcome == Outcome::Timeout), "{ended:?}");
+    assert_eq!(pid(workers.pids()[0]), worker);
 }
 
 #[tokio::test]

@@ -117,8 +117,11 @@ pub(super) struct Process {
     pub taken: u64,
     /// A sign of worry that is not its end: it should be replaced.
     pub worn: bool,
-    /// The first ping that was not answered yet.
-    pinged_at: Option<Instant>,
+    began: Instant,
+    /// How long its thread has waited for a core, as of the last look.
+    waited: Duration,
+    /// The first ping that was not answered yet, in the worker's time.
+    pinged_at: Option<Duration>,
     ticks: Interval,
     reaped: bool,
 }
@@ -134,8 +137,8 @@ struct InFlight {
     timeout: Duration,
     memory_max: u64,
     checkpoint_max: u64,
-    /// `None` while it waits for its share of the worker's pool.
-    must_end: Option<Instant>,
+    /// In the worker's time; `None` while it waits for its share of the worker's pool.
+    must_end: Option<Duration>,
 }
 
 /// The answer to a question, on its way to the worker.
@@ -229,6 +232,8 @@ impl Process {
             asking: JoinSet::new(),
             taken: 0,
             worn: false,
+            began: Instant::now(),
+            waited: Duration::ZERO,
             pinged_at: None,
             ticks,
             reaped: false,
@@ -301,9 +306,9 @@ impl Process {
     /// Asks that an attempt end. False where it is not here.
     pub fn cancel(&mut self, cancel: &Cancel) -> Result<bool, Gone> {
         let Cancel { number, reason, haste } = cancel;
-        let number = *number;
+        let (number, now) = (*number, self.time());
         if let Some(attempt) = self.attempts.get_mut(&number) {
-            attempt.must_end = Some(Instant::now() + GRACE + self.config.overrun_max);
+            attempt.must_end = Some(now + GRACE + self.config.overrun_max);
             self.link.put(&ToWorker::Cancel { attempt: number, reason: reason.into(), haste: *haste }).map_err(broken)?;
             return Ok(true);
         }
@@ -371,7 +376,7 @@ impl Process {
         self.link.frame_max = self.link.frame_max.max(usize::try_from(frame_max).unwrap_or(usize::MAX));
         self.link.put(&ToWorker::Run(Box::new(Order::new(number, component, &request)))).map_err(broken)?;
         let timeout = Duration::try_from(limits.timeout).unwrap_or_default();
-        let must_end = (Instant::now() + self.config.overrun_max).checked_add(timeout);
+        let must_end = (self.time() + self.config.overrun_max).checked_add(timeout);
         let in_flight = InFlight {
             asked: Asked::of(&request),
             asker: Arc::new(Asker::new(&request, sandbox::deadline(limits, Instant::now()))),
@@ -420,9 +425,9 @@ impl Process {
                 FromWorker::Report { attempt, report } => self.reported(attempt, *report)?,
                 FromWorker::Waiting { attempt } => self.attempt(attempt)?.must_end = None,
                 FromWorker::Started { attempt } => {
-                    let overrun_max = self.config.overrun_max;
+                    let overrun = self.time() + self.config.overrun_max;
                     let attempt = self.attempt(attempt)?;
-                    attempt.must_end = (Instant::now() + overrun_max).checked_add(attempt.timeout);
+                    attempt.must_end = overrun.checked_add(attempt.timeout);
                 }
                 FromWorker::Progress { attempt, fraction, message } => self.attempt(attempt)?.signal.news.progress(shown(fraction, &message)),
                 FromWorker::Checkpoint { attempt, bytes } => {
@@ -486,7 +491,8 @@ impl Process {
     fn look(&mut self) -> Result<(), Gone> {
         // What it said may have come while this thread did not run.
         self.hear()?;
-        let now = Instant::now();
+        self.waited = self.waited_for_a_core().unwrap_or(self.waited);
+        let now = self.time();
         let turns = TURN * u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
         if self.pinged_at.is_some_and(|at| now > at + self.config.hang_after + turns) {
             return Err(Gone::Because(format!("it did not answer for {:?}", self.config.hang_after + turns)));
@@ -506,6 +512,18 @@ impl Process {
             self.worn = true;
         }
         Ok(())
+    }
+
+    /// The worker's time since its start: what passes while its thread waits for a core is not counted, so that none is ended since the
+    /// machine has other things to do.
+    fn time(&self) -> Duration {
+        self.began.elapsed().saturating_sub(self.waited)
+    }
+
+    /// The second field of `/proc/PID/schedstat` (Documentation/scheduler/sched-stats.rst); `None` where the kernel does not count.
+    fn waited_for_a_core(&self) -> Option<Duration> {
+        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).ok()?;
+        schedstat.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
     }
 
     fn resident_bytes(&self) -> Option<u64> {
