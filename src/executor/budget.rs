@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The most that is kept for each slot.
 const FLOOR_MAX: u64 = 16 << 20;
 
-/// What may be left behind at most, and what a slot keeps, which is the next attempt's.
+/// What may be left behind at most, and the most of a memory that stays with an unused slot.
 const LEFT_BEHIND_MAX: u64 = 64 << 20;
-const SLOT_KEPT: u64 = 1 << 20;
+const KEPT_MAX: u64 = 1 << 20;
 
 const PAGE: u64 = 64 << 10;
 
@@ -51,6 +51,12 @@ impl Budget {
     /// The most that one attempt can hold: when others hold no more than their floor.
     pub fn most(&self) -> u64 {
         self.floor + self.common
+    }
+
+    /// Bytes of a memory that stay with an unused slot, cleared, so that its next attempt takes no page faults for them. Of the
+    /// slot's floor: what unused slots keep is no more than what is set aside for them.
+    pub fn kept(&self) -> u64 {
+        self.floor.min(KEPT_MAX) / PAGE * PAGE
     }
 
     /// Whether so much was left behind that the pool has to be cleared up now. Says so once.
@@ -93,12 +99,12 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // Most held little.
-        if self.bytes <= self.budget.floor.min(SLOT_KEPT) {
+        if self.bytes <= self.budget.kept() {
             return;
         }
         let Budget { used, left_behind, .. } = &*self.budget;
         used.fetch_sub(self.budget.above_floor(self.bytes), Ordering::Relaxed);
-        left_behind.fetch_add(self.bytes.saturating_sub(SLOT_KEPT), Ordering::Relaxed);
+        left_behind.fetch_add(self.bytes.saturating_sub(self.budget.kept()), Ordering::Relaxed);
     }
 }
 
@@ -171,6 +177,7 @@ mod tests {
         for (part, slots) in [(0, 1), (1, 3), (10 * MIB, 1_000), (1 << 40, 4), (16 * MIB, 1)] {
             let budget = Budget::new(part, slots);
             assert!(budget.floor * slots + budget.common <= part && budget.floor <= FLOOR_MAX, "{budget:?}");
+            assert!(budget.kept() * slots <= part && budget.kept() <= KEPT_MAX, "{budget:?}");
         }
     }
 

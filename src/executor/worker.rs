@@ -37,9 +37,8 @@ const BATCH: usize = 64;
 /// How many guests have a turn, at most, before timers, new attempts and reports to send are looked at. Those that compute have
 /// theirs one at a time (`turns`), so these are short.
 const TURNS: u32 = 64;
-/// Bytes of a memory, of a table and of a stack that stay with an unused slot, cleared, so that its next attempt
-/// takes no page faults for them.
-const MEMORY_KEPT: usize = 1 << 20;
+/// Bytes of a table and of a stack that stay with an unused slot, cleared, so that its next attempt takes no page faults
+/// for them; of a memory, what the budget allows.
 const TABLE_KEPT: usize = 64 << 10;
 const STACK_KEPT: usize = 16 << 10;
 /// So many pieces of memory of attempts that have ended are given back with one call, as a rule, before any other attempt may have them: of
@@ -90,13 +89,14 @@ impl Worker {
     pub fn start(config: WorkerConfig<'_>) -> Result<Self, super::PoolError> {
         let failed = |e: wasmtime::Error| super::PoolError::Engine(format!("{e:#}"));
         let mut settings = engine_config(config.engine);
-        settings.allocation_strategy(pool(config.slots, config.engine));
+        let budget = Budget::new(config.memory, config.slots.into());
+        settings.allocation_strategy(pool(config.slots, config.engine, &budget));
         let engine = Engine::new(&settings).map_err(failed)?;
         let state = Arc::new(State {
             linker: host::linker(&engine).map_err(failed)?,
             engine: engine.clone(),
             gate: config.gate,
-            budget: Arc::new(Budget::new(config.memory, config.slots.into())),
+            budget: Arc::new(budget),
             loaded: Mutex::new(LoadedSet { max: config.loaded_max.max(1), asked: 0, by_digest: HashMap::default() }),
             ended: Notify::new(),
             done: Mutex::default(),
@@ -170,7 +170,7 @@ pub(super) fn bell(engine: &Engine, pulse: Arc<Pulse>) -> Bell {
 }
 
 /// The allocator's bounds: every one is set, since every component must fit and none may take more than its share.
-pub(super) fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationConfig {
+pub(super) fn pool(slots: u32, settings: &EngineSettings, budget: &Budget) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
@@ -186,7 +186,7 @@ pub(super) fn pool(slots: u32, settings: &EngineSettings) -> PoolingAllocationCo
         .max_core_instances_per_component(settings.instances_max)
         .max_core_instance_size(INSTANCE_SIZE_MAX)
         .max_component_instance_size(INSTANCE_SIZE_MAX)
-        .linear_memory_keep_resident(MEMORY_KEPT)
+        .linear_memory_keep_resident(usize::try_from(budget.kept()).unwrap_or(0))
         .table_keep_resident(TABLE_KEPT)
         .async_stack_keep_resident(STACK_KEPT)
         .max_unused_warm_slots(slots)

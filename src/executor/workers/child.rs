@@ -189,9 +189,15 @@ impl GivenDirectory {
     }
 }
 
+impl Brief {
+    fn budget(&self) -> Budget {
+        Budget::new(self.memory, self.slots.into())
+    }
+}
+
 fn warm_up(brief: &Brief, code: &Code) -> wasmtime::Result<(Engine, Linker<Guest>)> {
     let mut settings = engine_config(&brief.engine);
-    settings.allocation_strategy(worker::pool(brief.slots, &brief.engine)).with_custom_code_memory(Some(code.memory()));
+    settings.allocation_strategy(worker::pool(brief.slots, &brief.engine, &brief.budget())).with_custom_code_memory(Some(code.memory()));
     let engine = Engine::new(&settings)?;
     let linker = host::linker(&engine)?;
     Ok((engine, linker))
@@ -272,7 +278,7 @@ impl Worker {
             has_said,
             ended,
             news,
-            budget: Arc::new(Budget::new(brief.memory, brief.slots.into())),
+            budget: Arc::new(brief.budget()),
             directories: Vec::new(),
             #[cfg(debug_assertions)]
             escapes: brief.escapes,

@@ -129,8 +129,12 @@ impl WorkersConfig {
 
     /// `Executor::memory_of_one`.
     pub fn memory_of_one(&self, alone: bool) -> u64 {
-        let beside_others = || Budget::new(self.memory_of_worker(), self.slots_per_worker() as u64);
-        if alone { Budget::new(self.memory_alone(), 1).most_pages() } else { beside_others().most_pages() }
+        if alone { Budget::new(self.memory_alone(), 1).most_pages() } else { self.budget().most_pages() }
+    }
+
+    /// Of a worker.
+    fn budget(&self) -> Budget {
+        Budget::new(self.memory_of_worker(), self.slots_per_worker() as u64)
     }
 
     /// What is kept for an attempt in a process of its own: its guest's memory, and its scratch directories, which are in memory too.

@@ -48,8 +48,8 @@ const REPORT_MAX: u64 = 256 << 10;
 const TURN: Duration = Duration::from_millis(25);
 /// Of what a worker wrote before it died, so much goes into the log.
 const LAST_WORDS_MAX: usize = 2_000;
-/// Memory that a slot keeps warm.
-const SLOT_KEPT: u64 = 5 << 18;
+/// Bytes that a slot keeps warm beside its memory.
+const SLOT_KEPT: u64 = 256 << 10;
 
 /// An attempt on its way to a worker.
 pub(super) struct Job {
@@ -506,7 +506,7 @@ impl Process {
         }
         let asked: u64 = self.attempts.values().map(|attempt| attempt.memory_max).fold(0, u64::saturating_add);
         let allowed = asked.min(self.config.memory_of_worker());
-        let kept = self.config.slots_per_worker() as u64 * SLOT_KEPT;
+        let kept = self.config.slots_per_worker() as u64 * (self.config.budget().kept() + SLOT_KEPT);
         if self.resident_bytes().is_some_and(|bytes| bytes > self.config.recycle_memory.saturating_add(allowed).saturating_add(kept)) {
             tracing::info!(pid = self.pid(), "a worker process has grown past {} bytes and is replaced", self.config.recycle_memory);
             self.worn = true;
