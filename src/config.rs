@@ -106,6 +106,7 @@ pub struct Executor {
     pub processes: usize,
     pub confinement: Confinement,
     pub recycle_after: u64,
+    pub nice: u8,
     /// 0: half of what there is.
     #[serde(with = "bytes")]
     pub memory: u64,
@@ -520,6 +521,7 @@ impl Config {
             "scheduler.batch_max" if self.scheduler.batch_max > 100_000 => Some("the most is 100000".to_owned()),
             "executor.workers" if self.executor.workers > 1_024 => Some("the most is 1024".to_owned()),
             "executor.processes" if self.executor.processes > 10_000 => Some("the most is 10000".to_owned()),
+            "executor.nice" if self.executor.nice > 19 => Some("the most is 19".to_owned()),
             "executor.memory" if (1..MEMORY_MIN).contains(&self.executor.memory) => Some(format!("the least is {}", bytes::format(MEMORY_MIN))),
             "executor.slots" if self.executor.slots > 100_000 => Some("the most is 100000".to_owned()),
             "limit_caps.http_body" if self.limit_caps.http_body > 1 << 30 => Some("the most is 1GiB".to_owned()),
@@ -637,8 +639,9 @@ mod tests {
         assert_eq!((config.executor.scratch_max, config.directories.len()), (options.scratch_max, options.directories.len()));
         assert_eq!(config.executor.slots, PoolConfig::default().slots);
         let workers = WorkersConfig::new(PathBuf::new());
-        let Executor { slots, confinement, recycle_after, .. } = config.executor;
-        assert_eq!((slots, confinement, recycle_after), (workers.slots, workers.confinement, workers.recycle_after));
+        let Executor { slots, confinement, recycle_after, nice, .. } = config.executor;
+        assert_eq!((slots, confinement, recycle_after, nice), (workers.slots, workers.confinement, workers.recycle_after, workers.nice));
+        assert_eq!(nice, PoolConfig::default().nice);
         let compiler = CompilerConfig::new(PathBuf::new());
         let Compile { memory, cpu, wall, artefact, at_once: _ } = config.compile;
         assert_eq!((memory, artefact, config.server.component_max), (compiler.memory, compiler.artefact_max, compiler.source_max));

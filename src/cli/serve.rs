@@ -167,8 +167,9 @@ fn executor(config: &Config, world: Arc<World>) -> Result<Arc<dyn Executor>> {
         ExecutorKind::Pool => {
             let default = PoolConfig::default();
             let workers = if config.executor.workers == 0 { default.workers } else { config.executor.workers };
+            let nice = config.executor.nice;
             Ok(Arc::new(Pool::start_with(
-                PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), memory: guests_memory(config), ..default },
+                PoolConfig { workers, slots: config.executor.slots, engine: engine_settings(config), memory: guests_memory(config), nice, ..default },
                 world,
             )?))
         }
@@ -184,9 +185,9 @@ pub fn sqlite_version() -> &'static str {
 pub fn workers_config(config: &Config) -> Result<WorkersConfig> {
     let default = WorkersConfig::new(own_program()?);
     let or = |n: usize, default: usize| if n == 0 { default } else { n };
-    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after, memory: _, scratch_max: _ } = config.executor;
+    let config::Executor { kind: _, workers, slots, processes, confinement, recycle_after, nice, memory: _, scratch_max: _ } = config.executor;
     let (workers, alone_max) = (or(workers, default.workers), or(processes, default.alone_max));
-    Ok(WorkersConfig { workers, slots, alone_max, confinement, recycle_after, memory: guests_memory(config), engine: engine_settings(config), ..default })
+    Ok(WorkersConfig { workers, slots, alone_max, confinement, recycle_after, nice, memory: guests_memory(config), engine: engine_settings(config), ..default })
 }
 
 impl Server {

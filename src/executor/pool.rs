@@ -45,6 +45,8 @@ pub struct PoolConfig {
     pub loaded_max: usize,
     /// Bytes of memory that all guests may hold together, each worker's an equal part of it; default: half of what there is.
     pub memory: u64,
+    /// How far threads that run guests stand back for all others (`nice(2)`): 0 for not at all, up to 19; default: 10.
+    pub nice: u8,
 }
 
 impl Default for PoolConfig {
@@ -55,6 +57,7 @@ impl Default for PoolConfig {
             engine: EngineSettings::default(),
             loaded_max: LOADED_MAX,
             memory: usual_memory(),
+            nice: confine::NICE,
         }
     }
 }
@@ -91,7 +94,7 @@ impl Pool {
     /// What guests were granted, they ask of `outside`.
     pub fn start_with(config: PoolConfig, outside: Arc<dyn Outside>) -> Result<Self, PoolError> {
         let gate = Gate::new(outside);
-        let PoolConfig { workers, slots, engine, loaded_max, memory } = config;
+        let PoolConfig { workers, slots, engine, loaded_max, memory, nice } = config;
         let (workers, slots) = (workers.max(1), slots.max(1));
         let loaded_max = loaded_max.min(descriptors() / 2 / workers);
         if slots > SLOTS_MAX {
@@ -100,7 +103,7 @@ impl Pool {
         let slots_per_worker = slots.div_ceil(workers);
         let part = memory / workers as u64;
         let start =
-            |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine, gate: gate.clone(), memory: part });
+            |index| Worker::start(WorkerConfig { index, slots: slots_per_worker as u32, loaded_max, engine: &engine, gate: gate.clone(), memory: part, nice });
         let workers: Arc<[Worker]> = (0..workers).map(start).collect::<Result<_, _>>()?;
         let ticker = Ticker::start(workers.clone())?;
         Ok(Self { engine, workers, slots, memory, slots_per_worker, free: Semaphore::new(slots), running: RunningSet::default(), ticker })

@@ -83,6 +83,7 @@ pub(super) struct WorkerConfig<'a> {
     pub gate: Gate,
     /// Bytes that its guests may hold together.
     pub memory: u64,
+    pub nice: u8,
 }
 
 impl Worker {
@@ -107,7 +108,7 @@ impl Worker {
         let (replies, bell) = (state.replies.clone(), state.bell.clone());
         let (queue, mut jobs) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("bellcage-wasm-{}", config.index)).spawn(move || {
-            confine::stand_back();
+            confine::stand_back(config.nice);
             // A panic outside of any attempt ends the runtime with what was on it; those still queued are served by the next.
             while std::panic::catch_unwind(AssertUnwindSafe(|| serve(&state, &mut jobs))).is_err() {
                 tracing::error!("an executor's thread panicked; it goes on with a new runtime");

@@ -389,6 +389,8 @@ async fn threads_that_run_guests_stand_back_for_those_that_decide_and_store() {
     let worker = workers.pids()[0];
     assert_eq!(niceness(worker, "bellcage-listen"), [own], "what hears the server does not");
     assert_eq!(niceness(worker, "").into_iter().filter(|nice| *nice == behind).count(), 1);
+    let as_others = start(WorkersConfig { nice: 0, ..cage::workers_config(1, 8) });
+    assert!(niceness(as_others.pids()[0], "").into_iter().all(|nice| nice == own));
 }
 
 // Recycling, attacked.

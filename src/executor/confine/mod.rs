@@ -27,7 +27,7 @@ use crate::component::compile::offer_to_die_first;
 pub(super) use landlock::Reachable;
 pub use landlock::abi as landlock_abi;
 pub(super) use spawn::{Given, Spawn, Spawned, spawn};
-pub(super) use urgency::{run_soon, stand_back};
+pub(super) use urgency::{NICE, run_soon, stand_back};
 
 /// One thing that keeps a process in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

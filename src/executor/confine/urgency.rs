@@ -6,8 +6,9 @@
 
 /// As short as the kernel has them, in nanoseconds.
 const SHORT: u64 = 100_000;
-/// How far threads that run guests stand back (`nice(2)`). Beside a busy thread of the usual kind, one of theirs has a tenth of a core, …
-const GUESTS: i32 = 10;
+/// How far threads that run guests stand back (`nice(2)`), where nobody says. Beside a busy thread of the usual kind, one of theirs has a
+/// tenth of a core, …
+pub(in crate::executor) const NICE: u8 = 10;
 /// … which comes in slices of so many nanoseconds, or it would come late.
 const GUESTS_SLICE: u64 = 300_000;
 /// The most that there is.
@@ -35,9 +36,9 @@ pub(in crate::executor) fn run_soon() {
 
 /// Has this thread, which runs guests, stand back for those that decide and store, and for the rest of the machine. Amid a burst
 /// the kernel otherwise gives guests the core that the one thread that writes waits for, and then no one has anything to do but that one.
-pub(in crate::executor) fn stand_back() {
+pub(in crate::executor) fn stand_back(nice: u8) {
     schedule(|this| {
-        this.nice = (this.nice + GUESTS).min(NICEST);
+        this.nice = (this.nice + i32::from(nice)).min(NICEST);
         this.runtime = GUESTS_SLICE;
     });
 }

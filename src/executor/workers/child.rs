@@ -55,6 +55,7 @@ pub(super) struct Brief {
     pub memory: u64,
     pub loaded_max: usize,
     pub confinement: Confinement,
+    pub nice: u8,
     /// Tests only: attempts whose program's name says so try to get out.
     pub escapes: bool,
     /// Which the process was started with, for the one attempt it has.
@@ -137,7 +138,7 @@ fn work(brief: &Brief) -> io::Result<()> {
                 running.bell.wait_until_listener_sleeps();
             }
             // This thread alone: the others were there before.
-            confine::stand_back();
+            confine::stand_back(brief.nice);
             let descriptors = OWN_DESCRIPTORS + brief.loaded_max as u64 * IMAGES;
             let scratch = brief.directories.iter().filter_map(|directory| directory.scratch).max().unwrap_or(0);
             confine::after_warm_up(&mut worn, Bounds { descriptors, file_bytes: brief.engine.memory_max.max(scratch), files: !directories.is_empty() });

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::budget::{Budget, usual_memory};
-use super::confine::{Confinement, Missing};
+use super::confine::{self, Confinement, Missing};
 use super::directory::Directory;
 use super::ending::Ending;
 use super::outside::{Gate, Nothing, Outside};
@@ -77,6 +77,8 @@ pub struct WorkersConfig {
     pub recycle_after: u64,
     /// … or when it holds so many bytes more than its attempts and its warm slots may.
     pub recycle_memory: u64,
+    /// How far threads that run guests stand back for all others (`nice(2)`): 0 for not at all, up to 19; default: 10.
+    pub nice: u8,
     /// Tests only: attempts whose program's name says so try to get out.
     #[cfg(debug_assertions)]
     #[doc(hidden)]
@@ -103,6 +105,7 @@ impl WorkersConfig {
             memory: usual_memory(),
             recycle_after: 1_000_000,
             recycle_memory: 512 << 20,
+            nice: confine::NICE,
             #[cfg(debug_assertions)]
             escapes: false,
             #[cfg(debug_assertions)]

@@ -639,6 +639,7 @@ fn brief(config: &WorkersConfig, slots: usize, memory: u64, directories: &[Direc
         slots: u32::try_from(slots).unwrap_or(u32::MAX),
         loaded_max: config.loaded_max,
         confinement: config.confinement,
+        nice: config.nice,
         #[cfg(debug_assertions)]
         escapes: config.escapes,
         #[cfg(not(debug_assertions))]
