@@ -65,7 +65,11 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<()> {
         fs::rename(&beside, path)?;
         fs::File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
     };
-    write().map_err(|e| CliError::file(path, &e))
+    write().map_err(|e| {
+        // What is there is a part of a secret, or all of it.
+        let _ = fs::remove_file(&beside);
+        CliError::file(path, &e)
+    })
 }
 
 pub fn client(named: Option<&str>, data: &Path) -> Result<Client> {
@@ -124,6 +128,15 @@ mod tests {
         assert_eq!(server_and_token(None, secret(), None), (DEFAULT_SERVER.to_owned(), secret()));
         assert_eq!(server_and_token(Some("127.0.0.1:2"), secret(), here()), ("127.0.0.1:2".to_owned(), secret()));
         assert_eq!(server_and_token(Some("127.0.0.1:1"), secret(), here()), ("127.0.0.1:1".to_owned(), secret()));
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("server.json")).unwrap();
+        let file = ServerFile { address: "http://127.0.0.1:1".to_owned(), token: "t0".to_owned(), pid: std::process::id() };
+        assert!(file.write(dir.path()).unwrap_err().to_string().ends_with("server.json: is a directory"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
