@@ -66,7 +66,8 @@ pub struct WorkersConfig {
     pub loaded_max: usize,
     /// Without these layers no worker starts.
     pub confinement: Confinement,
-    /// A worker that says nothing for so long (and longer, the more attempts it has) is killed.
+    /// A worker that says nothing for so long (and longer, the more attempts it has) is killed. Here and below, the time for which its
+    /// thread waited for a core does not count.
     pub hang_after: Duration,
     /// A worker in which an attempt goes on for so long after it had to end is killed.
     pub overrun_max: Duration,
