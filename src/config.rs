@@ -106,7 +106,7 @@ pub struct Executor {
     pub processes: usize,
     pub confinement: Confinement,
     pub recycle_after: u64,
-    pub nice: u8,
+    pub nice: u32,
     /// 0: half of what there is.
     #[serde(with = "bytes")]
     pub memory: u64,
@@ -589,7 +589,9 @@ fn place_in_default(key: &str) -> Option<usize> {
 
 /// serde's words for a type that does not fit, as a sentence for people.
 fn explain(message: &str) -> String {
-    message.trim().replace("invalid type: ", "").replace("invalid socket address syntax", "an address and a port are wanted, such as 127.0.0.1:7878")
+    let message = message.trim().replace("invalid type: ", "").replace("invalid value: ", "");
+    let message = message.replace("invalid socket address syntax", "an address and a port are wanted, such as 127.0.0.1:7878");
+    ["usize", "u32", "u64"].iter().fold(message, |message, number| message.replace(&format!("expected {number}"), "expected a whole number, 0 or more"))
 }
 
 /// Of `names`, the one most like `typed`, where one is near enough to be meant.
@@ -710,7 +712,8 @@ mod tests {
             ("[limits]\nfuel = 0", "bellcage.toml:2: limits.fuel cannot be 0: it must be more than zero"),
             ("[server]\nlisten = \"here\"", "bellcage.toml:2: server.listen cannot be \"here\": an address and a port are wanted"),
             ("[server]\nlisten = \"a", "bellcage.toml:2: "),
-            ("[executor]\nslots = -4", "bellcage.toml:2: executor.slots cannot be -4"),
+            ("[executor]\nslots = -4", "bellcage.toml:2: executor.slots cannot be -4: integer `-4`, expected a whole number, 0 or more"),
+            ("[executor]\nnice = 300", "bellcage.toml:2: executor.nice cannot be 300: the most is 19"),
         ] {
             let error = file(text).unwrap_err();
             assert!(error.to_string().starts_with(message), "{error}");

@@ -115,7 +115,8 @@ pub fn until_signal(context: &Context, started: impl FnOnce(&Server) -> Result<(
                 return Ok(Exit::OK);
             }
         };
-        let told = server.announce().and_then(|()| started(&server));
+        // Here, and not as a part of the start: what a signal ends, wherever it is, leaves no file.
+        let told = server.file.write(&server.data).and_then(|()| started(&server));
         if told.is_ok() {
             let name = signals.next().await;
             tracing::info!("{name}: nothing new is started; runs that are going have {} to end", crate::job::duration::format(config.shutdown.drain));
@@ -228,14 +229,8 @@ impl Server {
             }
         };
         let file = ServerFile { address: format!("http://{}", serving.address), token, pid: std::process::id() };
+        tokio::spawn(compile_missing(scheduler.clone()));
         Ok(Self { file, data, scheduler, serving, close })
-    }
-
-    /// Lets the server be found. Not part of `start`, which a signal ends wherever it is, and which would leave the file.
-    fn announce(&self) -> Result<()> {
-        self.file.write(&self.data)?;
-        tokio::spawn(compile_missing(self.scheduler.clone()));
-        Ok(())
     }
 
     /// Nothing new is started; what runs has `drain` to end, then is cancelled and recorded. The API answers until then.

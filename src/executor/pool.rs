@@ -46,7 +46,7 @@ pub struct PoolConfig {
     /// Bytes of memory that all guests may hold together, each worker's an equal part of it; default: half of what there is.
     pub memory: u64,
     /// How far threads that run guests stand back for all others (`nice(2)`): 0 for not at all, up to 19; default: 10.
-    pub nice: u8,
+    pub nice: u32,
 }
 
 impl Default for PoolConfig {

@@ -83,7 +83,7 @@ pub(super) struct WorkerConfig<'a> {
     pub gate: Gate,
     /// Bytes that its guests may hold together.
     pub memory: u64,
-    pub nice: u8,
+    pub nice: u32,
 }
 
 impl Worker {

@@ -8,7 +8,7 @@
 const SHORT: u64 = 100_000;
 /// How far threads that run guests stand back (`nice(2)`), where nobody says. Beside a busy thread of the usual kind, one of theirs has a
 /// tenth of a core, …
-pub(in crate::executor) const NICE: u8 = 10;
+pub(in crate::executor) const NICE: u32 = 10;
 /// … which comes in slices of so many nanoseconds, or it would come late.
 const GUESTS_SLICE: u64 = 300_000;
 /// The most that there is.
@@ -36,9 +36,9 @@ pub(in crate::executor) fn run_soon() {
 
 /// Has this thread, which runs guests, stand back for those that decide and store, and for the rest of the machine. Amid a burst
 /// the kernel otherwise gives guests the core that the one thread that writes waits for, and then no one has anything to do but that one.
-pub(in crate::executor) fn stand_back(nice: u8) {
+pub(in crate::executor) fn stand_back(nice: u32) {
     schedule(|this| {
-        this.nice = (this.nice + i32::from(nice)).min(NICEST);
+        this.nice = this.nice.saturating_add_unsigned(nice).min(NICEST);
         this.runtime = GUESTS_SLICE;
     });
 }

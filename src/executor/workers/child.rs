@@ -55,7 +55,7 @@ pub(super) struct Brief {
     pub memory: u64,
     pub loaded_max: usize,
     pub confinement: Confinement,
-    pub nice: u8,
+    pub nice: u32,
     /// Tests only: attempts whose program's name says so try to get out.
     pub escapes: bool,
     /// Which the process was started with, for the one attempt it has.
@@ -64,6 +64,12 @@ pub(super) struct Brief {
     /// Whether it was started with the descriptor of a pulse, after those of the directories.
     #[serde(default)]
     pub pulse: bool,
+}
+
+impl Brief {
+    fn budget(&self) -> Budget {
+        Budget::new(self.memory, self.slots.into())
+    }
 }
 
 /// What the worker does with a directory.
@@ -187,12 +193,6 @@ impl GivenDirectory {
 
     fn opened(&self, descriptor: OwnedFd) -> Directory {
         Directory { at: self.at.clone(), write: self.write, source: Source::Opened { descriptor: Arc::new(descriptor), scratch: self.scratch.is_some() } }
-    }
-}
-
-impl Brief {
-    fn budget(&self) -> Budget {
-        Budget::new(self.memory, self.slots.into())
     }
 }
 

@@ -79,7 +79,7 @@ pub struct WorkersConfig {
     /// … or when it holds so many bytes more than its attempts and its warm slots may.
     pub recycle_memory: u64,
     /// How far threads that run guests stand back for all others (`nice(2)`): 0 for not at all, up to 19; default: 10.
-    pub nice: u8,
+    pub nice: u32,
     /// Tests only: attempts whose program's name says so try to get out.
     #[cfg(debug_assertions)]
     #[doc(hidden)]

@@ -522,14 +522,17 @@ impl Process {
 
     /// The second field of `/proc/PID/schedstat` (Documentation/scheduler/sched-stats.rst); `None` where the kernel does not count.
     fn waited_for_a_core(&self) -> Option<Duration> {
-        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).ok()?;
-        schedstat.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+        self.second_number("schedstat").map(Duration::from_nanos)
     }
 
     fn resident_bytes(&self) -> Option<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
-        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-        Some(pages * rustix::param::page_size() as u64)
+        self.second_number("statm").map(|pages| pages * rustix::param::page_size() as u64)
+    }
+
+    /// Of a file that the kernel keeps on the process.
+    fn second_number(&self, file: &str) -> Option<u64> {
+        let numbers = std::fs::read_to_string(format!("/proc/{}/{file}", self.pid())).ok()?;
+        numbers.split(' ').nth(1)?.parse().ok()
     }
 
     /// Ends it, where it has not ended, and says how it did.
