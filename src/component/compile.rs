@@ -43,9 +43,6 @@ const VERDICT_MAX: u64 = 16 << 20;
 const ENTRIES_MAX: usize = 1_000;
 /// Bytes of an entry's full name.
 const ENTRY_NAME_MAX: usize = 1_000;
-/// Behind the server and guests (which are 10 behind it), yet a quarter of a core beside a guest that is busy: the nicest (19) would get an eighth,
-/// and honest components would run into the wall clock.
-const NICE: i32 = 15;
 /// Characters of what the validator says.
 const DETAIL_MAX: usize = 1_000;
 
@@ -221,8 +218,8 @@ pub type CheckImports = fn(&Component) -> Result<(), ComponentError>;
 #[derive(Clone, Copy)]
 pub struct Lent {
     pub check_imports: CheckImports,
-    /// Gives up, for good, every file, the network, other processes, and all system calls that compiling does not need. What
-    /// the machine does not offer for that is named.
+    /// Gives up, for good, every file, the network, other processes, all system calls that compiling does not need, and most of its
+    /// share of a core where others want it. What the machine does not offer for that is named.
     pub shut_in: fn() -> Vec<String>,
     /// Tests only: tries to get out in the way that is named.
     #[cfg(debug_assertions)]
@@ -280,7 +277,6 @@ fn confine(brief: &Brief) -> std::io::Result<()> {
     limit(Resource::Fsize, brief.artefact_max, brief.artefact_max)?;
     // The soft limit sends SIGXCPU, which tells what happened; the hard one SIGKILL.
     limit(Resource::Cpu, brief.cpu_seconds, brief.cpu_seconds + 1)?;
-    rustix::process::nice(NICE)?;
     Ok(())
 }
 

@@ -347,6 +347,13 @@ fn waiting_child(parent: u32) -> std::process::Child {
         .unwrap()
 }
 
+/// Its version, as in 6.12.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 #[test]
 fn the_compile_child_gives_up_all_that_it_does_not_need() {
     let mut child = waiting_child(std::process::id());
@@ -369,6 +376,13 @@ fn the_compile_child_gives_up_all_that_it_does_not_need() {
     assert!(read("status").contains("NoNewPrivs:\t1"));
     let own = rustix::process::getpriority_process(None).unwrap();
     assert_eq!(stat()[16], (own + 15).min(19).to_string(), "it is nice");
+    // Where the kernel takes slices, and says so.
+    let slice = |sched: String| sched.lines().find_map(|line| line.strip_prefix("se.slice")?.rsplit(' ').next()?.parse::<u64>().ok());
+    if kernel() >= (6, 12)
+        && let Some(slice) = std::fs::read_to_string(format!("/proc/{pid}/sched")).ok().and_then(slice)
+    {
+        assert_eq!(slice, 100_000_000, "what is woken goes first");
+    }
     assert_eq!(stat()[2], pid.to_string(), "a process group of its own");
     let mut open: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     open.sort();

@@ -157,6 +157,7 @@ pub(super) fn after_warm_up(worn: &mut Worn, bounds: Bounds) {
 
 /// All that a process gives up which compiles components, before it reads the first. It has one thread and never another.
 pub(super) fn compiler() -> Worn {
+    urgency::stand_far_back();
     let mut worn = Worn::default();
     worn.note(Layer::Landlock, landlock::deny_all_but(&[]));
     worn.note(Layer::Seccomp, seccomp::allow_only_compiling());

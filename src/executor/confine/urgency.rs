@@ -4,13 +4,17 @@
 //! its own goes first (Linux 6.12 and later; earlier kernels take no notice). That needs no privileges, and gives it no more of
 //! the core than before.
 
-/// As short as the kernel has them, in nanoseconds.
+/// As short, and as long, as the kernel has them, in nanoseconds.
 const SHORT: u64 = 100_000;
+const LONG: u64 = 100_000_000;
 /// How far threads that run guests stand back (`nice(2)`), where nobody says. Beside a busy thread of the usual kind, one of theirs has a
 /// tenth of a core, …
 pub(in crate::executor) const NICE: u32 = 10;
 /// … which comes in slices of so many nanoseconds, or it would come late.
 const GUESTS_SLICE: u64 = 300_000;
+/// How far what compiles stands back: behind the server and guests, yet a quarter of a core beside a guest that is busy. The nicest (19)
+/// would get an eighth, and honest components would run into the wall clock.
+const COMPILER_NICE: u32 = 15;
 /// The most that there is.
 const NICEST: i32 = 19;
 
@@ -40,6 +44,15 @@ pub(in crate::executor) fn stand_back(nice: u32) {
     schedule(|this| {
         this.nice = this.nice.saturating_add_unsigned(nice).min(NICEST);
         this.runtime = GUESTS_SLICE;
+    });
+}
+
+/// Has this process, of one thread, which compiles, stand back for all else. It asks for long slices, so that whatever is woken on its core goes first:
+/// its niceness counts among those of its control group or session only, and the kernel's threads, of which one ends each sync of a file that grows, belong to none.
+pub(super) fn stand_far_back() {
+    schedule(|this| {
+        this.nice = this.nice.saturating_add_unsigned(COMPILER_NICE).min(NICEST);
+        this.runtime = LONG;
     });
 }
 
