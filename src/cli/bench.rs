@@ -76,6 +76,10 @@ fn shown(value: Option<f64>, unit: &str) -> String {
 }
 
 fn peers(file: &Path) -> Result<HashMap<String, f64>> {
-    let bad = |error: &dyn std::fmt::Display| CliError::new(Exit::FAILED, "file", format!("{}: {error}", file.display()));
-    serde_json::from_slice(&std::fs::read(file).map_err(|e| bad(&e))?).map_err(|e| bad(&e))
+    const HINT: &str = "the programs in benches/peers/ print such a file: {\"3\": 111.0}";
+    let text = std::fs::read(file).map_err(|e| CliError::file(file, &e).hint(HINT))?;
+    serde_json::from_slice(&text).map_err(|e| {
+        let message = format!("{}: these are no figures by row: {e}", file.display());
+        CliError::new(Exit::USAGE, "file", message).hint(HINT)
+    })
 }

@@ -43,6 +43,7 @@ impl ServerFile {
     pub fn write(&self, data: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|e| CliError::new(Exit::FAILED, "internal", e.to_string()))?;
         write_private(&data.join(Self::NAME), &text)
+            .map_err(|e| e.hint("the server writes its address there, for commands to find: nothing else may be in its place"))
     }
 
     /// Removes the file, unless another server has written its own meanwhile.
@@ -135,7 +136,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("server.json")).unwrap();
         let file = ServerFile { address: "http://127.0.0.1:1".to_owned(), token: "t0".to_owned(), pid: std::process::id() };
-        assert!(file.write(dir.path()).unwrap_err().to_string().ends_with("server.json: is a directory"));
+        let error = file.write(dir.path()).unwrap_err();
+        assert!(error.to_string().ends_with("server.json: is a directory"));
+        assert!(error.hint.unwrap().contains("nothing else may be in its place"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

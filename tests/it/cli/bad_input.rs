@@ -52,8 +52,15 @@ fn a_component_that_imports_what_is_not_offered_is_refused_by_the_imports_name()
 }
 
 #[test]
-fn a_row_that_bench_does_not_measure_is_refused() {
+fn a_row_that_bench_does_not_measure_or_a_file_without_figures_is_refused() {
     let place = Place::default();
+    place.bellcage(&["bench", "--row", "8", "--peers", "nope.json"]).refused(
+        3,
+        "nope.json: no such file or directory",
+        "the programs in benches/peers/ print such a file",
+    );
+    std::fs::write(place.path("peers.json"), "[3]").unwrap();
+    place.bellcage(&["bench", "--row", "8", "--peers", "peers.json"]).refused(2, "peers.json: these are no figures by row: ", "the programs in benches/peers/");
     place.bellcage(&["bench", "--row", "3", "--row", "99"]).refused(2, "there is no row \"99\" to measure", "the rows are 1, 2, 2-workers, 2b, 3, ");
 }
 
