@@ -1,5 +1,6 @@
 //! A hash for short keys, ids and digests, at a fraction of the cost of the standard library's: each word is multiplied with a secret
-//! number, and both halves of the product are kept. Whoever does not know the number cannot choose keys that meet.
+//! number, and both halves of the product are kept; at the end once more, since of one product in a hundred numbers too few bits depend on
+//! the last word. Whoever does not know the number cannot choose keys that meet.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -39,8 +40,7 @@ impl Hasher for Folded {
     }
 
     fn write_u64(&mut self, word: u64) {
-        let product = u128::from(self.state ^ word) * u128::from(self.secret);
-        self.state = (product as u64 ^ (product >> 64) as u64).rotate_left(23);
+        self.state = fold(self.state ^ word, self.secret);
     }
 
     fn write_usize(&mut self, word: usize) {
@@ -48,8 +48,13 @@ impl Hasher for Folded {
     }
 
     fn finish(&self) -> u64 {
-        self.state
+        fold(self.state, self.secret)
     }
+}
+
+fn fold(word: u64, secret: u64) -> u64 {
+    let product = u128::from(word) * u128::from(secret);
+    (product as u64 ^ (product >> 64) as u64).rotate_left(23)
 }
 
 #[cfg(test)]
@@ -60,19 +65,21 @@ mod tests {
 
     #[test]
     fn keys_that_differ_in_one_bit_or_count_up_do_not_meet() {
-        let folding = Folding::default();
-        let bits = (0..256).map(|bit| {
-            let mut key = [0_u8; 32];
-            key[bit / 8] = 1 << (bit % 8);
-            folding.hash_one(key)
-        });
-        let numbers = (1..=4_096_u128).map(|n| folding.hash_one(n.to_be_bytes()));
-        let hashes: Vec<_> = bits.chain(numbers).collect();
-        let of = |part: fn(u64) -> u64| hashes.iter().map(|hash| part(*hash)).collect::<HashSet<_>>().len();
-        assert_eq!(of(|hash| hash), hashes.len());
-        // What a map of so many looks at: 4,352 keys fall on no fewer than half as many of 8,192 places, and on all of its 128 tags.
-        assert!(of(|hash| hash % 8_192) > 2_176, "{}", of(|hash| hash % 8_192));
-        assert_eq!(of(|hash| hash >> 57), 128);
+        for _ in 0..200 {
+            let folding = Folding::default();
+            let bits = (0..256).map(|bit| {
+                let mut key = [0_u8; 32];
+                key[bit / 8] = 1 << (bit % 8);
+                folding.hash_one(key)
+            });
+            let numbers = (1..=4_096_u128).map(|n| folding.hash_one(n.to_be_bytes()));
+            let hashes: Vec<_> = bits.chain(numbers).collect();
+            let of = |part: fn(u64) -> u64| hashes.iter().map(|hash| part(*hash)).collect::<HashSet<_>>().len();
+            assert_eq!(of(|hash| hash), hashes.len(), "{:#x}", folding.secret);
+            // What a map of so many looks at: 4,352 keys fall on no fewer than half as many of 8,192 places, and on all of its 128 tags.
+            assert!(of(|hash| hash % 8_192) > 2_176, "{} with {:#x}", of(|hash| hash % 8_192), folding.secret);
+            assert_eq!(of(|hash| hash >> 57), 128, "{:#x}", folding.secret);
+        }
     }
 
     #[test]
