@@ -56,13 +56,14 @@ pub(super) fn stand_far_back() {
     });
 }
 
-/// Changes how this thread is scheduled, where it is in the usual way.
+/// Changes how this thread is scheduled, where it is in the usual way or as a batch (`sched(7)`): the other ways know no niceness.
 fn schedule(change: impl FnOnce(&mut Attributes)) {
     let size = size_of::<Attributes>();
     let mut attributes = Attributes::default();
+    let usual = [libc::SCHED_OTHER, libc::SCHED_BATCH].map(|policy| policy as u32);
     // SAFETY: both calls are given this struct and its size, and concern this thread alone.
     unsafe {
-        if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) == 0 && attributes.policy == libc::SCHED_OTHER as u32 {
+        if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) == 0 && usual.contains(&attributes.policy) {
             change(&mut attributes);
             libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
         }
