@@ -19,7 +19,7 @@ use super::{BenchError, Goal, Guest, Row, quantile};
 const JOBS: usize = 1_000;
 
 pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result<Vec<Row>, BenchError> {
-    // The store's log grows at first, which takes its syncs longer than when it begins anew in the same file, as it does from then on.
+    // Seconds left out: the store's log grows at first, and its syncs take longer than when it begins anew in the same file, as it does from then on.
     let (seconds, growing) = if quick { (5, 1) } else { (30, 5) };
     let store = Arc::new(Sqlite::open(&folder.join("lateness"), &SqliteOptions::default())?);
     push(&*store).await?;

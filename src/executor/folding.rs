@@ -1,6 +1,6 @@
 //! A hash for short keys, ids and digests, at a fraction of the cost of the standard library's: each word is multiplied with a secret
-//! number, and both halves of the product are kept; at the end once more, since of one product in a hundred numbers too few bits depend on
-//! the last word. Whoever does not know the number cannot choose keys that meet.
+//! number, and both halves of the product are kept; at the end once more, since with one such number in forty keys that count up would otherwise
+//! fall on few places. Whoever does not know the number cannot choose keys that meet.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
