@@ -4,10 +4,11 @@
 //! is counted per second of its time that was really used, so that what else the machine does is left out of it; what two
 //! do against one, by the clock on the wall.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -166,18 +167,23 @@ fn bare(threads: usize) -> Result<Rate, BenchError> {
     }))
 }
 
+/// Of many who ask for one attempt after the other.
 async fn attempts(executor: &dyn Executor, guest: &Guest, cores: usize, time: Duration) -> Result<u64, BenchError> {
     let began = Instant::now();
-    let mut going: FuturesUnordered<_> = (0..IN_FLIGHT * cores).map(|_| executor.run(request(guest))).collect();
-    let mut ended = 0_u64;
-    while let Some(report) = going.next().await {
-        check(&report)?;
-        ended += 1;
-        if began.elapsed() < time {
-            going.push(executor.run(request(guest)));
+    let (ended, in_time) = (Cell::new(0_u64), Cell::new(true));
+    let ask = || async {
+        while in_time.get() {
+            check(&executor.run(request(guest)).await)?;
+            ended.set(ended.get() + 1);
+            if ended.get().is_multiple_of(IN_FLIGHT as u64) {
+                in_time.set(began.elapsed() < time);
+            }
         }
-    }
-    Ok(ended)
+        Ok::<_, BenchError>(())
+    };
+    let going: FuturesUnordered<_> = (0..IN_FLIGHT * cores).map(|_| ask()).collect();
+    going.try_collect::<()>().await?;
+    Ok(ended.get())
 }
 
 pub(super) fn check(report: &AttemptReport) -> Result<(), BenchError> {
