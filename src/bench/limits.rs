@@ -93,7 +93,7 @@ mod tests {
                 instantiate_us: 5,
                 queue_us: 200_000,
                 host_calls: 3,
-                host_calls_by_interface: [("wasi:cli/stdout".into(), 1), ("wasi:io/streams".into(), 2)].into(),
+                host_calls_by_interface: [("wasi:cli/stdout".into(), 1), ("wasi:io/streams".into(), 2)].into_iter().collect(),
                 log_bytes: 0,
                 log_bytes_dropped: 0,
                 result_bytes: 5,

@@ -33,7 +33,7 @@ pub use limits::{CapOwner, LimitCaps, LimitError, LimitName, Limits, LimitsSpec}
 pub use origin::{Host, Origin, OriginError, OriginHost, Scheme, Target};
 pub use outcome::{Outcome, RunError};
 pub use policy::{Backoff, Coalesce, Isolation, Overlap, RateLimit, Retry, RetryAdvice};
-pub use receipt::Receipt;
+pub use receipt::{HostCalls, Receipt};
 pub use reference::{Entry, Reference, ReferenceError, Version};
 pub use run::{Attempt, AttemptLog, Cause, Progress, Run, RunResult, RunState, SkipReason, Skipped};
 pub use secret::{SecretName, SecretText};

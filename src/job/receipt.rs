@@ -26,9 +26,8 @@ pub struct Receipt {
     #[serde(default)]
     pub queue_us: u64,
     pub host_calls: u64,
-    /// Host calls by WIT interface, such as `wasi:io/streams`.
     #[serde(default)]
-    pub host_calls_by_interface: BTreeMap<Cow<'static, str>, u64>,
+    pub host_calls_by_interface: HostCalls,
     /// Bytes that the guest wrote to its log, kept or not.
     pub log_bytes: u64,
     /// The part of `log_bytes` dropped from the middle.
@@ -40,6 +39,47 @@ pub struct Receipt {
     /// The node (server instance) that ran the attempt.
     #[serde(default)]
     pub node: String,
+}
+
+/// How many host calls there were by WIT interface, such as `wasi:io/streams`: a map in JSON, in the order of the names. Each attempt
+/// has one, of few interfaces, so it is a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostCalls(Vec<(Cow<'static, str>, u64)>);
+
+impl HostCalls {
+    /// None where the interface was not called.
+    pub fn of(&self, interface: &str) -> Option<u64> {
+        self.iter().find_map(|(name, calls)| (name == interface).then_some(calls))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, calls)| (&**name, *calls))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Each interface once.
+impl FromIterator<(Cow<'static, str>, u64)> for HostCalls {
+    fn from_iter<I: IntoIterator<Item = (Cow<'static, str>, u64)>>(calls: I) -> Self {
+        let mut calls: Vec<_> = calls.into_iter().collect();
+        calls.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Self(calls)
+    }
+}
+
+impl Serialize for HostCalls {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for HostCalls {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(BTreeMap::deserialize(from)?.into_iter().collect()))
+    }
 }
 
 impl Receipt {
@@ -66,6 +106,17 @@ fn digest_of_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Digest>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_calls_are_a_map_in_json_in_the_order_of_their_names() {
+        let calls: HostCalls = [("wasi:io/streams".into(), 2), ("wasi:cli/exit".into(), 1)].into_iter().collect();
+        let json = serde_json::to_string(&calls).unwrap();
+        assert_eq!(json, r#"{"wasi:cli/exit":1,"wasi:io/streams":2}"#);
+        assert_eq!(serde_json::from_str::<HostCalls>(&json).unwrap(), calls);
+        let twice = r#"{"wasi:io/streams":1,"wasi:cli/exit":1,"wasi:io/streams":2}"#;
+        assert_eq!(serde_json::from_str::<HostCalls>(twice).unwrap(), calls, "the last counts, as of any map");
+        assert_eq!((calls.of("wasi:io/streams"), calls.of("wasi:io")), (Some(2), None));
+    }
 
     #[test]
     fn a_digest_is_a_text_in_json_and_none_an_empty_one() {

@@ -83,7 +83,7 @@ async fn a_granted_request_is_made_and_counted() {
     let web = Web::start();
     let report = Case::new(&[&web.origin()]).fetch(&["get", &web.url("/"), "send", "PUT", &web.url("/length"), "12345", "get", &web.url("/none")]).await;
     assert_eq!((report.stdout().as_str(), report.message()), ("200 hello\n200 5\n404 nothing here\n", ""));
-    assert_eq!(report.receipt.host_calls_by_interface.get("wasi:http/outgoing-handler"), Some(&3));
+    assert_eq!(report.receipt.host_calls_by_interface.of("wasi:http/outgoing-handler"), Some(3));
     assert_eq!(web.heard().len(), 3);
 }
 

@@ -151,7 +151,7 @@ async fn there_is_no_other_bucket_than_the_jobs_own() {
 async fn calls_are_counted_by_interface_and_limited() {
     let report = keyvalue(world(), granted(), &["set:a:1", "get:a"]).await;
     // To open it, to set and get, to drop it.
-    assert_eq!(report.receipt.host_calls_by_interface.get("wasi:keyvalue/store"), Some(&4));
+    assert_eq!(report.receipt.host_calls_by_interface.of("wasi:keyvalue/store"), Some(4));
     let request = cage::request(&cage::built_guest("keyvalue")).await;
     let limits = Limits { host_calls: 2_000, ..Limits::default() };
     let report = executor_with(world()).run(AttemptRequest { args: ["spin"][..].into(), reach: granted(), limits, ..request }).await;

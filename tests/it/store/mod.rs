@@ -196,7 +196,7 @@ fn receipt(n: u64) -> Receipt {
         fuel_limit: u64::MAX,
         memory_peak_bytes: 65_536,
         host_calls: 2,
-        host_calls_by_interface: [("wasi:io/streams".into(), 2)].into(),
+        host_calls_by_interface: [("wasi:io/streams".into(), 2)].into_iter().collect(),
         digest: Some(bellcage::job::Digest::of(b"wasm")),
         node: "local".to_owned(),
         ..Receipt::default()
