@@ -66,10 +66,10 @@ impl News {
         if std::mem::take(&mut told.fresh_checkpoint) { told.checkpoint.clone() } else { None }
     }
 
-    /// An attempt's report with what stays of its news.
-    pub fn complete(&self, report: AttemptReport) -> AttemptReport {
-        let Told { progress, checkpoint, .. } = std::mem::take(&mut *self.told());
-        AttemptReport { progress, checkpoint, ..report }
+    /// Gives an attempt's report what stays of its news.
+    pub fn complete(&self, report: &mut AttemptReport) {
+        let told = &mut *self.told();
+        (report.progress, report.checkpoint) = (told.progress.take(), told.checkpoint.take());
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {

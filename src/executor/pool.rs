@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::budget::{Budget, usual_memory};
@@ -120,12 +121,8 @@ impl Pool {
             }
         }
     }
-}
 
-#[async_trait]
-impl Executor for Pool {
-    async fn run(&self, request: AttemptRequest) -> AttemptReport {
-        let request = Arc::new(request);
+    async fn attempt(&self, request: Arc<AttemptRequest>) -> AttemptReport {
         let asked = Asked::of(&request);
         if request.is_alone() {
             let message = "a process for each run, or a directory, was asked for, and this executor runs attempts in its own process";
@@ -149,13 +146,24 @@ impl Executor for Pool {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
-        let report = match ended {
+        let mut report = match ended {
             Some(ended) => ended.complete(),
             None => unstarted(&asked, Ending::internal("its worker panicked")),
         };
-        let report = signal.news.complete(report);
+        signal.news.complete(&mut report);
         running.end();
         report
+    }
+}
+
+#[async_trait]
+impl Executor for Pool {
+    // What the macro makes of an `async fn`, whose future would have the whole request moved into it and out again.
+    fn run<'life0, 'async_trait>(&'life0 self, request: AttemptRequest) -> BoxFuture<'async_trait, AttemptReport>
+    where
+        'life0: 'async_trait,
+    {
+        Box::pin(self.attempt(Arc::new(request)))
     }
 
     fn slots(&self) -> usize {

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::budget::{Budget, usual_memory};
@@ -304,12 +305,8 @@ impl Workers {
     fn failure(&self) -> Option<String> {
         self.keepers.iter().map(|keeper| keeper.health.failure()).collect::<Option<Vec<_>>>()?.pop()
     }
-}
 
-#[async_trait]
-impl Executor for Workers {
-    async fn run(&self, request: AttemptRequest) -> AttemptReport {
-        let request = Arc::new(request);
+    async fn attempt(&self, request: Arc<AttemptRequest>) -> AttemptReport {
         let asked = Asked::of(&request);
         if let Some(ending) = Determinism::refused(request.deterministic, &self.engine) {
             return unstarted(&asked, ending);
@@ -368,7 +365,8 @@ impl Executor for Workers {
             sent.ended = true;
             match answered {
                 Ok(Answer::Report(ended)) => {
-                    let report = signal.news.complete(ended.complete());
+                    let mut report = ended.complete();
+                    signal.news.complete(&mut report);
                     running.end();
                     return report;
                 }
@@ -376,6 +374,17 @@ impl Executor for Workers {
                 Err(_) => return unstarted(&asked, Ending::internal("its keeper panicked")),
             }
         }
+    }
+}
+
+#[async_trait]
+impl Executor for Workers {
+    // As the pool's.
+    fn run<'life0, 'async_trait>(&'life0 self, request: AttemptRequest) -> BoxFuture<'async_trait, AttemptReport>
+    where
+        'life0: 'async_trait,
+    {
+        Box::pin(self.attempt(Arc::new(request)))
     }
 
     fn slots(&self) -> usize {
