@@ -11,7 +11,8 @@ use super::fire::{before, skipped, without_next};
 use super::open::Open;
 
 /// A new job. `trigger` is `spec`'s, compiled with `now` as its anchor.
-pub fn create(key: JobKey, spec: JobSpec, trigger: &Trigger, now: Timestamp) -> Job {
+pub fn create(key: JobKey, spec: impl Into<Arc<JobSpec>>, trigger: &Trigger, now: Timestamp) -> Job {
+    let spec = spec.into();
     let next_fire = trigger.next_after(before(now));
     let pause = spec.paused.then(|| Pause { since: now, reason: Some("added paused".to_owned()), by: None, until: None });
     Job {
@@ -27,15 +28,20 @@ pub fn create(key: JobKey, spec: JobSpec, trigger: &Trigger, now: Timestamp) -> 
         updated_at: now,
         last_outcome: None,
         last_run_at: None,
-        spec: Arc::new(spec),
+        spec,
     }
 }
 
 /// `existing` with the definition `spec`. An unchanged trigger keeps its anchor and its next firing, so that adding the
 /// same definition again and again does not put off a job for ever; a changed one counts from now. `compile` gives
 /// `spec`'s trigger for an anchor.
-pub fn replace<E>(existing: &Job, spec: JobSpec, now: Timestamp, compile: impl Fn(Timestamp) -> Result<Trigger, E>) -> Result<(Job, Option<Skipped>), E> {
-    let mut job = Job { spec: Arc::new(spec), updated_at: now, ..existing.clone() };
+pub fn replace<E>(
+    existing: &Job,
+    spec: impl Into<Arc<JobSpec>>,
+    now: Timestamp,
+    compile: impl Fn(Timestamp) -> Result<Trigger, E>,
+) -> Result<(Job, Option<Skipped>), E> {
+    let mut job = Job { spec: spec.into(), updated_at: now, ..existing.clone() };
     let same_trigger = job.spec.trigger == existing.spec.trigger && matches!(existing.state, JobState::Active | JobState::Finished);
     if same_trigger {
         return Ok((job, None));

@@ -1,5 +1,6 @@
 //! Verbs on jobs: each checks what a user gave, lets `plan` decide, and stores the answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -24,6 +25,10 @@ impl Scheduler {
     /// Adds a job, or by `on_conflict` replaces or keeps the one with this id. Everything is checked now, never first when
     /// it fires: the component and its entry exist, the arguments fit it, the limits are within the caps, the trigger fires some day.
     pub async fn add_job(&self, key: JobKey, spec: JobSpec, on_conflict: OnConflict) -> Result<AddedJob, SchedulerError> {
+        self.add_shared(key, Arc::new(spec), on_conflict).await
+    }
+
+    async fn add_shared(&self, key: JobKey, spec: Arc<JobSpec>, on_conflict: OnConflict) -> Result<AddedJob, SchedulerError> {
         let inner = &self.inner;
         let now = inner.clock.now();
         let (trigger, notes) = inner.check_job(&key, &spec, now).await?;
@@ -35,7 +40,7 @@ impl Scheduler {
 
     /// Adds many jobs, each for itself and checked as `add_job` does, those that follow others after the rest. One answer for each, in
     /// order. They are stored some hundreds in a transaction, so that nothing else waits for long.
-    pub async fn add_jobs(&self, jobs: Vec<(JobKey, JobSpec)>, on_conflict: OnConflict) -> Vec<Result<AddedJob, SchedulerError>> {
+    pub async fn add_jobs(&self, jobs: Vec<(JobKey, Arc<JobSpec>)>, on_conflict: OnConflict) -> Vec<Result<AddedJob, SchedulerError>> {
         let mut answers: Vec<_> = jobs.iter().map(|_| None).collect();
         let places = jobs.into_iter().enumerate().map(|(place, (key, spec))| (place, key, spec));
         let (following, mut others): (Vec<_>, Vec<_>) = places.partition(|(_, _, spec)| spec.trigger.is_after());
@@ -46,13 +51,13 @@ impl Scheduler {
             }
         }
         for (place, key, spec) in following {
-            answers[place] = Some(self.add_job(key, spec, on_conflict).await);
+            answers[place] = Some(self.add_shared(key, spec, on_conflict).await);
         }
         answers.into_iter().flatten().collect()
     }
 
     /// Jobs that follow no others, in one transaction, with their answers.
-    async fn add_at_once(&self, jobs: Vec<(usize, JobKey, JobSpec)>, on_conflict: OnConflict) -> Vec<(usize, Result<AddedJob, SchedulerError>)> {
+    async fn add_at_once(&self, jobs: Vec<(usize, JobKey, Arc<JobSpec>)>, on_conflict: OnConflict) -> Vec<(usize, Result<AddedJob, SchedulerError>)> {
         let inner = &self.inner;
         let now = inner.clock.now();
         let mut answers = Vec::with_capacity(jobs.len());
@@ -79,6 +84,7 @@ impl Scheduler {
     pub async fn replace_job(&self, key: JobKey, spec: JobSpec, revision: u64) -> Result<AddedJob, SchedulerError> {
         let inner = &self.inner;
         let now = inner.clock.now();
+        let spec = Arc::new(spec);
         let (trigger, notes) = inner.check_job(&key, &spec, now).await?;
         let _following = inner.check_follows(&key, &spec).await?;
         let job = inner.steps.replace_job(&key, &spec, revision, now).await?;
@@ -139,7 +145,7 @@ impl Scheduler {
 /// The same verbs once everything is checked, at a given time.
 impl Steps {
     /// `trigger` is `spec`'s, compiled with `now` as its anchor.
-    pub async fn add_job(&self, key: &JobKey, spec: &JobSpec, trigger: &Trigger, on_conflict: OnConflict, now: Timestamp) -> Result<Job, SchedulerError> {
+    pub async fn add_job(&self, key: &JobKey, spec: &Arc<JobSpec>, trigger: &Trigger, on_conflict: OnConflict, now: Timestamp) -> Result<Job, SchedulerError> {
         let job = plan::create(key.clone(), spec.clone(), trigger, now);
         let job = match self.store.add_job(job.clone(), at_first(on_conflict)).await {
             Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => self.put_in_its_place(&job, now).await?,
@@ -164,18 +170,25 @@ impl Steps {
             }
             Err(error) => wanted.iter().map(|_| Err(error.clone())).collect(),
         };
-        let settled = stream::iter(stored.into_iter().enumerate()).map(|(place, stored)| {
+        let is_replaced = |stored: &Result<Job, StoreError>| on_conflict == OnConflict::Replace && matches!(stored, Err(StoreError::JobExists(_)));
+        let to_replace: Vec<_> = stored.iter().enumerate().filter(|(_, stored)| is_replaced(stored)).map(|(place, _)| place).collect();
+        self.events.emit_all(now, stored.iter().flatten().map(|job| (job.key.tenant.clone(), EventKind::JobAdded { job: job.key.clone() })));
+        let mut settled: Vec<Result<_, SchedulerError>> = stored.into_iter().map(|stored| stored.map_err(Into::into)).collect();
+        let replaced = stream::iter(to_replace).map(|place| {
             let wanted = &wanted[place];
             async move {
-                let job = match stored {
-                    Err(StoreError::JobExists(_)) if on_conflict == OnConflict::Replace => self.put_in_its_place(wanted, now).await?,
-                    other => other?,
-                };
-                self.events.emit(now, &job.key.tenant, EventKind::JobAdded { job: job.key.clone() });
-                Ok(job)
+                let job = self.put_in_its_place(wanted, now).await;
+                if job.is_ok() {
+                    self.events.emit(now, &wanted.key.tenant, EventKind::JobAdded { job: wanted.key.clone() });
+                }
+                (place, job)
             }
         });
-        settled.buffered(REPLACED_AT_ONCE).collect().await
+        let mut replaced = pin!(replaced.buffer_unordered(REPLACED_AT_ONCE));
+        while let Some((place, job)) = replaced.next().await {
+            settled[place] = job;
+        }
+        settled
     }
 
     /// Gives the job that has `wanted`'s id the definition of `wanted`; where it is gone meanwhile, `wanted` is added.
@@ -186,7 +199,7 @@ impl Steps {
                 Err(StoreError::NotFound { .. }) => self.store.add_job(wanted.clone(), OnConflict::Error).await,
                 existing => {
                     let existing = existing?;
-                    let (job, owed) = plan::replace(&existing, (**spec).clone(), now, |anchor| compile(key, &spec.trigger, anchor))?;
+                    let (job, owed) = plan::replace(&existing, spec.clone(), now, |anchor| compile(key, &spec.trigger, anchor))?;
                     self.store.update_job(job, &existing, owed).await
                 }
             };
@@ -198,7 +211,7 @@ impl Steps {
         Err(StoreError::Conflict(key.clone()).into())
     }
 
-    pub async fn replace_job(&self, key: &JobKey, spec: &JobSpec, revision: u64, now: Timestamp) -> Result<Job, SchedulerError> {
+    pub async fn replace_job(&self, key: &JobKey, spec: &Arc<JobSpec>, revision: u64, now: Timestamp) -> Result<Job, SchedulerError> {
         let replace = |job: &Job| {
             if job.revision != revision {
                 return Err(StoreError::Conflict(key.clone()).into());

@@ -105,7 +105,7 @@ impl Simulation {
 
     pub async fn add_job(&mut self, key: &JobKey, spec: &JobSpec, on_conflict: OnConflict) -> Result<Job, SchedulerError> {
         let trigger = compile(key, &spec.trigger, self.now)?;
-        self.steps.add_job(key, spec, &trigger, on_conflict, self.now).await
+        self.steps.add_job(key, &Arc::new(spec.clone()), &trigger, on_conflict, self.now).await
     }
 
     pub async fn put_calendar(&mut self, tenant: &TenantId, name: &CalendarName, exclusions: Exclusions) -> Result<(), SchedulerError> {

@@ -153,12 +153,12 @@ pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Iden
     }
     let order = wire::upstream_first(
         &readable,
-        |job| job.as_ref().map_or("", |(_, job)| job.id.as_str()),
-        |job| job.as_ref().map_or(&[], |(_, job)| job.spec.trigger.upstream()),
+        |job| job.as_ref().map_or("", |(_, (id, _))| id.as_str()),
+        |job| job.as_ref().map_or(&[], |(_, (_, spec))| spec.trigger.upstream()),
     );
     let ordered = order.into_iter().filter_map(|at| readable[at].take());
     let (places, jobs): (Vec<(usize, JobId)>, Vec<_>) =
-        ordered.map(|(place, wire::AddJob { id, spec })| ((place, id.clone()), (JobKey { tenant: identity.tenant.clone(), id }, spec))).unzip();
+        ordered.map(|(place, (id, spec))| ((place, id.clone()), (JobKey { tenant: identity.tenant.clone(), id }, spec))).unzip();
     let added = app.scheduler.add_jobs(jobs, verb(on_conflict)).await;
     for ((place, id), added) in places.into_iter().zip(added) {
         let id = id.to_string();
@@ -171,17 +171,17 @@ pub(in crate::server) async fn apply(State(app): State<Arc<App>>, identity: Iden
 }
 
 /// A definition, or the answer that says why it cannot be read.
-type Definition = Result<wire::AddJob, Box<wire::AppliedJob>>;
+type Definition = Result<(JobId, Arc<JobSpec>), Box<wire::AppliedJob>>;
 
 /// Read in one go, as nearly all can be; where one cannot, each for itself, so that each of those says why.
 fn definitions(body: &[u8]) -> Result<(Vec<Definition>, wire::OnConflict), ApiError> {
     if let Ok(wire::Apply { jobs, on_conflict }) = serde_json::from_slice(body) {
-        return Ok((jobs.into_iter().map(Ok).collect(), on_conflict));
+        return Ok((jobs.into_iter().map(|wire::AddJob { id, spec }| Ok((id, Arc::new(spec)))).collect(), on_conflict));
     }
     let Apply { jobs, on_conflict } = parse_json(body)?;
     let read = |job: Value| {
         let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        definition(job).map_err(|error| Box::new(refused(id, error)))
+        definition(job).map(|wire::AddJob { id, spec }| (id, Arc::new(spec))).map_err(|error| Box::new(refused(id, error)))
     };
     Ok((jobs.into_iter().map(read).collect(), on_conflict))
 }
