@@ -18,7 +18,7 @@ use crate::executor::bare::Bare;
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Workers, WorkersConfig};
 use crate::job::{Entry, Isolation, Limits, Outcome, RunId};
 
-use super::{BenchError, Goal, Guest, Row, TINY};
+use super::{BenchError, Goal, Guest, Row, TINY, middle};
 
 /// Attempts of each core that wait for their turn, so that no worker ever does: two cores have twice as many, and each as much as one.
 const IN_FLIGHT: usize = 64;
@@ -48,10 +48,11 @@ pub(super) fn measure(guest: &Guest, quick: bool) -> Result<Vec<Row>, BenchError
     let rates = |side: Side, n: usize| kinds.iter().position(|kind| *kind == (side, n)).map_or(&[][..], |at| &sides[at].rates);
     let [bare, pool, workers] = [Side::Bare, Side::Pool, Side::Workers].map(|side| rates(side, 1));
     let what = "attempts of a tiny command, pool, per second of 1 core";
-    let (of_pool, of_bare) = middle(pool, bare, |rates| rates.of_cpu);
+    let pairs = |ours: &[Rates], limit: &[Rates], of: fn(&Rates) -> f64| ours.iter().zip(limit).map(|(ours, limit)| (of(ours), of(limit))).collect();
+    let (of_pool, of_bare) = middle(pairs(pool, bare, |rates| rates.of_cpu));
     let mut rows = vec![Row::new("1", what, of_pool, "1/s").limit(of_bare).reach(&[Goal::RatioAtLeast(0.7)])];
     let twice = |side: Side| {
-        let (two, one) = middle(rates(side, 2), rates(side, 1), |rates| rates.of_wall);
+        let (two, one) = middle(pairs(rates(side, 2), rates(side, 1), |rates| rates.of_wall));
         two / one
     };
     if two {
@@ -69,17 +70,10 @@ pub(super) fn measure(guest: &Guest, quick: bool) -> Result<Vec<Row>, BenchError
         rows.extend(["2", "2-workers"].map(|id| Row::missing(id, "there is one core here")));
     }
     let goals = [Goal::RatioAtLeast(0.5), Goal::AtLeast(40_000.0)];
-    let (of_workers, of_pool) = middle(workers, pool, |rates| rates.of_cpu);
+    let (of_workers, of_pool) = middle(pairs(workers, pool, |rates| rates.of_cpu));
     let what = "attempts of a tiny command, worker process, per second of 1 core; the limit is the pool";
     rows.push(Row::new("2b", what, of_workers, "1/s").limit(of_pool).reach(&goals));
     Ok(rows)
-}
-
-/// What two sides did in one round: the one in which their ratio was the median.
-fn middle(ours: &[Rates], limit: &[Rates], of: fn(&Rates) -> f64) -> (f64, f64) {
-    let mut rounds: Vec<_> = ours.iter().zip(limit).map(|(ours, limit)| (of(ours), of(limit))).collect();
-    rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
-    rounds.get(rounds.len() / 2).copied().unwrap_or((f64::NAN, f64::NAN))
 }
 
 /// One of the sides, on threads that have their cores and no others.

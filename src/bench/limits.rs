@@ -21,30 +21,46 @@ const SLOTS: u32 = 512;
 /// Groups that wait for the disk.
 const QUEUED: usize = 4;
 
-/// Runs of the tiny command that are run and recorded, per second, in a store that has as many jobs as are due in ours.
-pub(super) async fn durable(folder: &Path, jobs: usize, time: Duration) -> Result<f64, BenchError> {
-    let file = folder.join("limit.db");
-    prepare(&file, jobs, System.now().saturating_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX)).await?;
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut store = bare_store::Bare::open(&file)?;
-    let runners = (0..threads).map(|_| runner()).collect::<Result<Vec<_>, _>>()?;
-    let (results, groups) = sync_channel::<Result<Vec<_>, bare::Error>>(QUEUED);
-    std::thread::scope(|scope| {
-        for runner in &runners {
-            let results = results.clone();
-            scope.spawn(move || while results.send(runner.run(GROUP)).is_ok() {});
-        }
-        drop(results);
-        let (began, mut done) = (Instant::now(), 0);
-        // Dropped at the end, which ends the runners.
-        let groups = groups;
-        while began.elapsed() < time {
-            let group = groups.recv().map_err(|_| BenchError::Ended)??;
-            store.record(&group)?;
-            done += group.len();
-        }
-        Ok(done as f64 / began.elapsed().as_secs_f64())
-    })
+/// Runs of the tiny command that are run and recorded, in a store that has as many jobs as are due in ours.
+pub(super) struct Durable {
+    store: bare_store::Bare,
+    runners: Vec<bare::Bare>,
+}
+
+impl Durable {
+    pub async fn prepare(folder: &Path, jobs: usize) -> Result<Self, BenchError> {
+        let file = folder.join("limit.db");
+        prepare(&file, jobs, System.now().saturating_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX)).await?;
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(Self { store: bare_store::Bare::open(&file)?, runners: (0..threads).map(|_| runner()).collect::<Result<_, _>>()? })
+    }
+
+    /// How many per second, over some time.
+    pub fn rate(&mut self, time: Duration) -> Result<f64, BenchError> {
+        let Self { store, runners } = self;
+        let (results, groups) = sync_channel::<Result<Vec<_>, bare::Error>>(QUEUED);
+        std::thread::scope(|scope| {
+            for runner in &*runners {
+                let results = results.clone();
+                scope.spawn(move || while results.send(runner.run(GROUP)).is_ok() {});
+            }
+            drop(results);
+            // Dropped at the end, which ends the runners.
+            let groups = groups;
+            let mut record = || -> Result<usize, BenchError> {
+                let group = groups.recv().map_err(|_| BenchError::Ended)??;
+                store.record(&group)?;
+                Ok(group.len())
+            };
+            // The first takes longer, as it is waited for.
+            record()?;
+            let (began, mut done) = (Instant::now(), 0);
+            while began.elapsed() < time {
+                done += record()?;
+            }
+            Ok(done as f64 / began.elapsed().as_secs_f64())
+        })
+    }
 }
 
 /// A store with jobs that are due every hour from `start` on, which nobody has open.
