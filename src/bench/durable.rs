@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, System};
-use crate::job::{Job, JobKey, JobSpec, TenantId};
+use crate::job::{Job, JobKey, JobSpec, Outcome, TenantId};
 use crate::plan;
 use crate::scheduler::{OnConflict, Options, Parts, Scheduler};
-use crate::store::{Sqlite, SqliteOptions, Store};
+use crate::store::{PageRequest, RunFilter, Sqlite, SqliteOptions, Store};
 use crate::trigger::{Salt, TriggerSpec};
 
 use super::{BenchError, Goal, Guest, Row, TINY, limits, middle};
@@ -43,14 +43,18 @@ pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result
         let due = start.saturating_add(HOUR * round).unwrap_or(Timestamp::MAX);
         tokio::time::sleep(QUIET).await;
         clock.set(due);
-        let ours = jobs as f64 / burst(&*store, due).await?.as_secs_f64();
+        let ours = jobs as f64 / burst(&store, due).await?.as_secs_f64();
         tokio::time::sleep(QUIET).await;
-        let rate = tokio::task::spawn_blocking(move || limit.rate(time).map(|rate| (rate, limit)));
-        let rate = rate.await.map_err(|_| BenchError::Ended)??;
-        limit = rate.1;
-        measured.push((ours, rate.0));
+        let measuring = tokio::task::spawn_blocking(move || limit.rate(time).map(|rate| (rate, limit)));
+        let rate;
+        (rate, limit) = measuring.await.map_err(|_| BenchError::Ended)??;
+        measured.push((ours, rate));
     }
     scheduler.shutdown(Duration::from_secs(5)).await;
+    let (succeeded, of) = (succeeded(&store).await?, jobs * measured.len());
+    if succeeded != of {
+        return Err(BenchError::Succeeded { succeeded, of });
+    }
     let (ours, limit) = middle(measured);
     let row = Row::new("3", format!("durable scheduled runs, end to end, {jobs} due at once, SQLite FULL"), ours, "1/s");
     Ok(vec![row.limit(limit).reach(&[Goal::AtLeast(20_000.0), Goal::RatioAtLeast(0.4), Goal::TimesPeer(150.0)])])
@@ -67,6 +71,19 @@ async fn burst(store: &Sqlite, due: Timestamp) -> Result<Duration, BenchError> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(began.elapsed())
+}
+
+async fn succeeded(store: &Sqlite) -> Result<usize, BenchError> {
+    let filter = RunFilter { tenant: TenantId::default(), outcome: Some(Outcome::Succeeded), ..RunFilter::default() };
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = store.runs(&filter, PageRequest { after, limit: 1_000 }).await?;
+        count += page.items.len();
+        after = page.next;
+        if after.is_none() {
+            return Ok(count);
+        }
+    }
 }
 
 /// The machine's clock, set ahead.

@@ -69,6 +69,8 @@ pub enum BenchError {
     Server(String),
     #[error("a run ended as {outcome}: {message}")]
     Run { outcome: String, message: String },
+    #[error("of {of} runs {succeeded} succeeded")]
+    Succeeded { succeeded: usize, of: usize },
     #[error("not all runs ended within {0} s")]
     TooSlow(u64),
     #[error("cannot start a thread: {0}")]
@@ -170,4 +172,15 @@ fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_round_is_the_one_whose_ratio_is() {
+        assert_eq!(middle(vec![(9.0, 10.0), (1.0, 2.0), (40.0, 50.0)]), (40.0, 50.0));
+        assert!(middle(Vec::new()).0.is_nan());
+    }
 }
