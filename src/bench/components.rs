@@ -11,11 +11,12 @@ use super::executors::{check, cpu, request};
 use super::{BenchError, Goal, Guest, Row, TINY, middle};
 
 const IN_FLIGHT: usize = 64;
+const ROUNDS: usize = 15;
 /// Compiled at once.
 const COMPILING: usize = 2;
 
 pub(super) async fn measure(guest: &Guest, quick: bool) -> Result<Vec<Row>, BenchError> {
-    let (components, rounds) = if quick { (200, 15) } else { (1_000, 15) };
+    let components = if quick { 200 } else { 1_000 };
     let cache = guest.cache()?;
     let artefacts = compile(guest, &cache, components).await?;
     let pool = guest.pool(Some(1))?;
@@ -27,7 +28,7 @@ pub(super) async fn measure(guest: &Guest, quick: bool) -> Result<Vec<Row>, Benc
         unsafe { bare.add(&compiled) }?;
     }
     let mut measured = Vec::new();
-    for round in 0..=rounds {
+    for round in 0..=ROUNDS {
         let (limit, each) = (bare_round(&bare, components)?, turn(&pool, guest, &artefacts).await?);
         // The first loads them all.
         if round > 0 {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, System};
-use crate::job::{Job, JobKey, JobSpec, Outcome, TenantId};
+use crate::job::{Job, JobKey, JobSpec, Outcome, Run, TenantId};
 use crate::plan;
 use crate::scheduler::{OnConflict, Options, Parts, Scheduler};
 use crate::store::{PageRequest, RunFilter, Sqlite, SqliteOptions, Store};
@@ -51,7 +51,8 @@ pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result
         measured.push((ours, rate));
     }
     scheduler.shutdown(Duration::from_secs(5)).await;
-    let (succeeded, of) = (succeeded(&store).await?, jobs * measured.len());
+    let (mut succeeded, of) = (0, jobs * measured.len());
+    each_run(&store, |run| succeeded += usize::from(run.outcome == Some(Outcome::Succeeded))).await?;
     if succeeded != of {
         return Err(BenchError::Succeeded { succeeded, of });
     }
@@ -61,7 +62,7 @@ pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result
 }
 
 /// How long it takes until everything that is `due` has run, and is due again in an hour.
-async fn burst(store: &Sqlite, due: Timestamp) -> Result<Duration, BenchError> {
+pub(super) async fn burst(store: &Sqlite, due: Timestamp) -> Result<Duration, BenchError> {
     let began = Instant::now();
     // Nobody is asked for that; the store is asked for the rest once that may be true, as the limit is asked for nothing.
     while store.counts().await?.runs_unfinished > 0 || store.next_due().await?.is_some_and(|next| next <= due) {
@@ -73,15 +74,16 @@ async fn burst(store: &Sqlite, due: Timestamp) -> Result<Duration, BenchError> {
     Ok(began.elapsed())
 }
 
-async fn succeeded(store: &Sqlite) -> Result<usize, BenchError> {
-    let filter = RunFilter { tenant: TenantId::default(), outcome: Some(Outcome::Succeeded), ..RunFilter::default() };
-    let (mut count, mut after) = (0, None);
+/// Shows every run that is stored.
+pub(super) async fn each_run(store: &Sqlite, mut see: impl FnMut(&Run)) -> Result<(), BenchError> {
+    let filter = RunFilter { tenant: TenantId::default(), ..RunFilter::default() };
+    let mut after = None;
     loop {
         let page = store.runs(&filter, PageRequest { after, limit: 1_000 }).await?;
-        count += page.items.len();
+        page.items.iter().for_each(&mut see);
         after = page.next;
         if after.is_none() {
-            return Ok(count);
+            return Ok(());
         }
     }
 }
