@@ -40,7 +40,7 @@ const TURNS: u32 = 64;
 /// Bytes of a table and of a stack that stay with an unused slot, cleared, so that its next attempt takes no page faults
 /// for them; of a memory, what the budget allows.
 const TABLE_KEPT: usize = 64 << 10;
-const STACK_KEPT: usize = 16 << 10;
+const STACK_KEPT: usize = 8 << 10;
 /// So many pieces of memory of attempts that have ended are given back with one call, as a rule, before any other attempt may have them: of
 /// each its stack, and its memory, of which nothing may be left to give back. Two threads that give memory back at the same time make
 /// each other's processors forget all translations, at the cost of half an attempt.
