@@ -9,21 +9,19 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::clocks::WasiClocksCtxView;
 use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
-use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi_http::WasiHttpCtxView;
 
 use super::determinism::{Clock, Seeded, Timeline};
 use super::host::entry::Types;
 use super::host::http::Http;
-use super::host::{Calls, Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, NAMES, Random, Reporting};
+use super::host::{Cancellation, Checkpoint, Cli, Given, Interface, KeyValue, Logging, MonotonicClock, Random, Reporting};
 use super::limiter::Limiter;
-use super::output::{EndsSink, Output, WholeSink};
 use super::outside::{Outwards, Refusal};
 use super::sandbox::Around;
 use super::signal::{Signal, Stop};
 use super::{AttemptRequest, directory};
-use crate::job::{AttemptLog, Entry};
+use crate::job::{AttemptLog, Limits};
 
 pub(super) struct Guest {
     given: Given,
@@ -35,53 +33,35 @@ pub(super) struct Guest {
     pub limiter: Limiter,
     signal: Arc<Signal>,
     deadline: Instant,
-    random_max: u64,
     /// Of a deterministic attempt.
     timeline: Option<Arc<Timeline>>,
     seeded: Option<Box<Seeded>>,
-    /// What earlier attempts of the run saved.
-    checkpoint: Option<Vec<u8>>,
-    checkpoint_max: u64,
     outwards: Outwards,
     /// Made when it is first used.
     http: Option<Box<Http>>,
-    host_calls_left: u64,
-    host_calls: [u64; NAMES.len()],
+    pub host_calls: u64,
     /// At an epoch, and was not asked since.
     gave_way: bool,
 }
 
 impl Guest {
-    pub fn new(request: &AttemptRequest, args: &[String], signal: Arc<Signal>, around: &Around, deadline: Instant) -> io::Result<Self> {
+    pub fn new(request: &Arc<AttemptRequest>, signal: Arc<Signal>, around: &Around, deadline: Instant) -> io::Result<Self> {
         let limits = &request.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
-        let secrets = request.secrets.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-        let given = Given {
-            arguments: std::iter::once(&request.program).chain(args).cloned().collect(),
-            environment: request.env.iter().cloned().chain(secrets).collect(),
-            stdin: (!request.stdin.is_empty()).then(|| MemoryInputPipe::new(request.stdin.clone())),
-            // A function returns its result, so what it prints is for the log.
-            stdout: (request.entry == Entry::Main).then(|| Output::new(WholeSink::new(limits.result))),
-            stderr: Output::new(EndsSink::new(limits.logs)),
-        };
         Ok(Self {
-            given,
+            given: Given::new(request.clone()),
             filesystem: directory::preopened(&request.directories)?,
             wasi: None,
             table,
             limiter: Limiter::new(limits, signal.clone(), around.budget.clone()),
             signal,
             deadline,
-            random_max: limits.random,
             timeline: request.deterministic.map(|determinism| Arc::new(Timeline::new(determinism.at))),
             seeded: request.deterministic.map(|determinism| Box::new(Seeded::new(determinism.seed))),
-            checkpoint: request.checkpoint.clone(),
-            checkpoint_max: limits.checkpoint,
             outwards: Outwards::new(request, around.way.clone()),
             http: None,
-            host_calls_left: limits.host_calls,
-            host_calls: [0; NAMES.len()],
+            host_calls: 0,
             gave_way: false,
         })
     }
@@ -89,21 +69,13 @@ impl Guest {
     /// Where every host call passes. The call past the limit is still made, since a getter cannot refuse it; the
     /// guest is stopped when it comes back to its own code.
     pub fn counted(&mut self, interface: Interface) -> &mut Self {
-        self.host_calls[interface as usize] += 1;
-        match self.host_calls_left.checked_sub(1) {
-            Some(left) => self.host_calls_left = left,
-            None => self.signal.stop(Stop::HostCalls),
+        self.host_calls += 1;
+        self.signal.calls.count(interface);
+        if self.host_calls > self.given.request.limits.host_calls {
+            self.signal.stop(Stop::HostCalls);
         }
         self.limiter.pace.step();
         self
-    }
-
-    pub fn host_calls(&self) -> u64 {
-        self.host_calls.iter().sum()
-    }
-
-    pub fn calls(&self) -> Calls {
-        Calls::of(&self.host_calls)
     }
 
     /// What the epoch asks whenever it was raised: stop, or let others run and go on. It asks again as soon as the guest goes on, since
@@ -134,7 +106,7 @@ impl Guest {
 
     /// What the guest has printed as its result.
     pub fn take_stdout(&self) -> Vec<u8> {
-        self.given.stdout.as_ref().map(|stdout| stdout.sink().take()).unwrap_or_default()
+        self.given.take_stdout()
     }
 
     /// What a limit refused it outside of its sandbox, and it has not coped with.
@@ -143,11 +115,11 @@ impl Guest {
     }
 
     pub fn take_log(&self) -> AttemptLog {
-        self.given.stderr.sink().take()
+        self.given.take_log()
     }
 
     pub fn cli(&mut self) -> Cli<'_> {
-        Cli { given: &self.given, table: &mut self.table }
+        Cli { given: &mut self.given, table: &mut self.table }
     }
 
     pub fn filesystem(&mut self) -> WasiFilesystemCtxView<'_> {
@@ -155,15 +127,15 @@ impl Guest {
     }
 
     pub fn clocks(&mut self) -> WasiClocksCtxView<'_> {
-        WasiClocksCtxView { ctx: wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).clocks(), table: &mut self.table }
+        WasiClocksCtxView { ctx: wasi(&mut self.wasi, self.timeline.as_ref(), &self.given.request.limits).clocks(), table: &mut self.table }
     }
 
     pub fn sockets(&mut self) -> WasiSocketsCtxView<'_> {
-        WasiSocketsCtxView { ctx: wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).sockets(), table: &mut self.table }
+        WasiSocketsCtxView { ctx: wasi(&mut self.wasi, self.timeline.as_ref(), &self.given.request.limits).sockets(), table: &mut self.table }
     }
 
     pub fn logging(&mut self) -> Logging<'_> {
-        Logging(&self.given.stderr)
+        Logging(self.given.stderr())
     }
 
     pub fn reporting(&mut self) -> Reporting<'_> {
@@ -175,7 +147,8 @@ impl Guest {
     }
 
     pub fn checkpoint(&mut self) -> Checkpoint<'_> {
-        Checkpoint { signal: &self.signal, kept: self.checkpoint.as_deref(), max: self.checkpoint_max }
+        let AttemptRequest { checkpoint, limits, .. } = &*self.given.request;
+        Checkpoint { signal: &self.signal, kept: checkpoint.as_deref(), max: limits.checkpoint }
     }
 
     pub fn key_value(&mut self) -> KeyValue<'_> {
@@ -184,13 +157,13 @@ impl Guest {
 
     pub fn http(&mut self) -> WasiHttpCtxView<'_> {
         let Self { http, outwards, given, table, .. } = self;
-        let Http { ctx, hooks } = &mut **http.get_or_insert_with(|| Box::new(Http::new(outwards, &given.stderr)));
+        let Http { ctx, hooks } = &mut **http.get_or_insert_with(|| Box::new(Http::new(outwards, given.stderr())));
         WasiHttpCtxView { hooks, table, ctx }
     }
 
     pub fn random_capped(&mut self) -> Random<'_> {
-        let ctx = wasi(&mut self.wasi, self.timeline.as_ref(), self.random_max).random();
-        Random { ctx, max: self.random_max, seeded: self.seeded.as_deref_mut() }
+        let ctx = wasi(&mut self.wasi, self.timeline.as_ref(), &self.given.request.limits).random();
+        Random { ctx, max: self.given.request.limits.random, seeded: self.seeded.as_deref_mut() }
     }
 
     pub fn monotonic_clock(&mut self) -> MonotonicClock<'_> {
@@ -200,10 +173,10 @@ impl Guest {
 }
 
 /// Nothing but clocks and random generators, and sockets that can do nothing.
-fn wasi<'a>(made: &'a mut Option<Box<WasiCtx>>, timeline: Option<&Arc<Timeline>>, random_max: u64) -> &'a mut WasiCtx {
+fn wasi<'a>(made: &'a mut Option<Box<WasiCtx>>, timeline: Option<&Arc<Timeline>>, limits: &Limits) -> &'a mut WasiCtx {
     made.get_or_insert_with(|| {
         let mut wasi = WasiCtx::builder();
-        wasi.max_random_size(random_max).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        wasi.max_random_size(limits.random).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         if let Some(timeline) = timeline {
             wasi.wall_clock(Clock(timeline.clone())).monotonic_clock(Clock(timeline.clone()));
         }

@@ -144,6 +144,17 @@ impl AttemptRequest {
         }
     }
 
+    /// `args` as a command takes them.
+    pub(crate) fn argv(&self) -> Result<Vec<&str>, String> {
+        let Self { args, .. } = self;
+        let wrong = || format!("a command takes its arguments as an array of strings, not as {args}");
+        match args {
+            serde_json::Value::Null => Ok(Vec::new()),
+            serde_json::Value::Array(items) => items.iter().map(|item| item.as_str().ok_or_else(wrong)).collect(),
+            _ => Err(wrong()),
+        }
+    }
+
     /// Whether it runs in a process of its own.
     pub fn is_alone(&self) -> bool {
         self.isolation == Isolation::ProcessPerRun || !self.directories.is_empty()

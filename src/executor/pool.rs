@@ -146,10 +146,8 @@ impl Pool {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
-        let mut report = match ended {
-            Some(ended) => ended.complete(),
-            None => unstarted(&asked, Ending::internal("its worker panicked")),
-        };
+        let Some(mut report) = ended else { return unstarted(&asked, Ending::internal("its worker panicked")) };
+        report.receipt.host_calls_by_interface = host::by_interface(signal.calls.counts());
         signal.news.complete(&mut report);
         running.end();
         report

@@ -11,7 +11,6 @@ use wasmtime::{Engine, Func, PoolConcurrencyLimitError, Store};
 use super::budget::Budget;
 use super::ending::{Answer, Ending, Facts};
 use super::guest::Guest;
-use super::host::Calls;
 use super::host::entry::{self, JobAnswer};
 use super::limiter::LimitHit;
 use super::outside::Way;
@@ -45,7 +44,7 @@ struct Functions {
 
 /// What an attempt calls, and with what.
 enum Call<'a> {
-    Main { export: &'a ComponentExportIndex, argv: Vec<String> },
+    Main { export: &'a ComponentExportIndex },
     Function { export: &'a ComponentExportIndex, signature: &'a Signature, args: Vec<Val> },
     Job { export: &'a ComponentExportIndex, request: &'a AttemptRequest },
 }
@@ -70,7 +69,8 @@ impl Loaded {
         let missing = || Ending::refused("entry-missing", format!("the component has no entry {}", request.entry));
         if request.entry == Entry::Main {
             let export = self.main.as_ref().ok_or_else(missing)?;
-            return Ok(Call::Main { export, argv: argv(&request.args).map_err(|message| Ending::refused("args-not-argv", message))? });
+            request.argv().map_err(|message| Ending::refused("args-not-argv", message))?;
+            return Ok(Call::Main { export });
         }
         let Functions { inspection, exports } = self.functions.get_or_init(|| Functions::of(self.pre.component()));
         let entry = inspection.entry(&request.entry).map_err(|e| match e {
@@ -124,29 +124,8 @@ pub(super) struct Around {
 /// The worker's pool of instances, memories or tables is used up: another attempt must end first.
 pub(super) struct PoolFull;
 
-/// An attempt's report on its way to who asked for it. Missing in its receipt is what they make themselves.
-pub(super) struct Ended {
-    pub report: AttemptReport,
-    pub calls: Calls,
-}
-
-impl Ended {
-    pub fn complete(self) -> AttemptReport {
-        let Self { mut report, calls } = self;
-        report.receipt.host_calls_by_interface = calls.by_interface();
-        report
-    }
-}
-
-/// Of an attempt that called nothing.
-impl From<AttemptReport> for Ended {
-    fn from(report: AttemptReport) -> Self {
-        Self { report, calls: Calls::default() }
-    }
-}
-
-/// Runs an attempt to its end.
-pub(super) async fn run(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<Ended, PoolFull> {
+/// Runs an attempt to its end. Missing in its receipt is what whoever asked for it makes of the signal's `calls`.
+pub(super) async fn run(loaded: &Loaded, request: &Arc<AttemptRequest>, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
     if loaded.habit.is_long() {
         turns::let_others_begin().await;
     }
@@ -171,25 +150,24 @@ async fn clear_up(engine: &Engine) {
     }
 }
 
-async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Signal>, around: &Around) -> Result<Ended, PoolFull> {
+async fn run_and_drop(loaded: &Loaded, request: &Arc<AttemptRequest>, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
     let began = Instant::now();
     let call = match loaded.call(request) {
         Ok(call) => call,
-        Err(ending) => return Ok(unstarted(&Asked::of(request), ending).into()),
+        Err(ending) => return Ok(unstarted(&Asked::of(request), ending)),
     };
     let limits = &request.limits;
     let deadline = deadline(limits, began);
-    let argv = if let Call::Main { argv, .. } = &call { &**argv } else { &[] };
-    let guest = match Guest::new(request, argv, signal.clone(), around, deadline) {
+    let guest = match Guest::new(request, signal.clone(), around, deadline) {
         Ok(guest) => guest,
-        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("its directories: {e}"))).into()),
+        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("its directories: {e}")))),
     };
     let mut store = match new_store(loaded.pre.engine(), guest, limits, &call) {
         Ok(store) => store,
-        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}"))).into()),
+        Err(e) => return Ok(unstarted(&Asked::of(request), Ending::internal(&format!("{e:#}")))),
     };
-    let mut used = Used::default();
+    let mut used = Used::since(began);
     let mut instantiated_at = None;
     let answer = {
         let carried_out = pin!(carry_out(&call, &mut store, &loaded.pre, &mut instantiated_at, limits.result));
@@ -199,7 +177,7 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
     if matches!(&answer, Some(Err(error)) if error.is::<PoolConcurrencyLimitError>()) {
         return Err(PoolFull);
     }
-    let wall = began.elapsed();
+    let wall = used.until - began;
     let fuel_left = store.get_fuel().unwrap_or(0);
     let guest = store.data();
     let answered = answer.as_ref().map(Result::as_ref);
@@ -219,14 +197,14 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
         (_, Some(Ok(Answer::Job(JobAnswer::Result { json, bytes })))) => (Some(RunResult::Value(json)), bytes),
         _ => (None, 0),
     };
-    let (log, calls) = (guest.take_log(), guest.calls());
+    let log = guest.take_log();
     let receipt = Receipt {
         fuel_used: limits.fuel.saturating_sub(fuel_left),
         memory_peak_bytes: guest.limiter.memory_peak,
         cpu_us: micros(used.cpu),
         wall_us: micros(wall),
         instantiate_us: micros(instantiated_at.map_or(wall, |at| at - began)),
-        host_calls: guest.host_calls(),
+        host_calls: guest.host_calls,
         log_bytes: (log.head.len() + log.tail.len()) as u64 + log.dropped,
         log_bytes_dropped: log.dropped,
         result_bytes,
@@ -235,8 +213,7 @@ async fn run_and_drop(loaded: &Loaded, request: &AttemptRequest, signal: &Arc<Si
     let Ending { outcome, exit_code, error } = ending;
     let error = error.map(|error| *error);
     let ended_at = SignedDuration::try_from(wall).ok().and_then(|wall| started_at.checked_add(wall).ok()).unwrap_or(started_at);
-    let report = AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None };
-    Ok(Ended { report, calls })
+    Ok(AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: None, checkpoint: None })
 }
 
 /// When an attempt that began `began` is ended.
@@ -256,7 +233,7 @@ async fn carry_out(
     let instance = pre.instantiate_async(&mut *store).await?;
     *instantiated_at = Some(Instant::now());
     match call {
-        Call::Main { export, .. } => {
+        Call::Main { export } => {
             let main = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, export)?;
             Ok(Answer::Exit(main.call_async(store, ()).await?.0))
         }
@@ -287,16 +264,6 @@ fn new_store(engine: &Engine, guest: Guest, limits: &Limits, call: &Call<'_>) ->
     });
     store.set_max_component_handles(capped(limits.resources));
     Ok(store)
-}
-
-/// argv without the program's name.
-fn argv(args: &serde_json::Value) -> Result<Vec<String>, String> {
-    let wrong = || format!("a command takes its arguments as an array of strings, not as {args}");
-    match args {
-        serde_json::Value::Null => Ok(Vec::new()),
-        serde_json::Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect(),
-        _ => Err(wrong()),
-    }
 }
 
 /// The part of a request that a receipt shows.

@@ -19,12 +19,13 @@ use futures_util::task::{ArcWake, AtomicWaker, WakerRef, waker_ref};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, Trap};
 
+use super::host::Calls;
 use super::news::News;
 use super::turns;
 
 /// A reading of the thread's CPU clock that is no older is where the next poll's share is counted from; no longer poll is charged
 /// by the clock on the wall.
-const RECENT: Duration = Duration::from_micros(20);
+const RECENT: Duration = Duration::from_micros(50);
 /// What is read one after the other differs by so much, though the thread was never interrupted.
 const CLOCKS_DIFFER: Duration = Duration::from_micros(1);
 
@@ -59,6 +60,8 @@ pub(super) struct Signal {
     grace_ends: OnceLock<Instant>,
     /// What the guest tells meanwhile.
     pub news: News,
+    /// What it has called.
+    pub calls: Calls,
     /// Whose epoch to raise, from when the attempt has a worker.
     engine: OnceLock<Arc<Engine>>,
     /// The task that waits for the attempt's start, and then the one that runs it.
@@ -68,8 +71,8 @@ pub(super) struct Signal {
 
 impl Signal {
     pub fn new(news: News) -> Self {
-        let (stop, reason, asks, grace_ends, engine, task, polling) = Default::default();
-        Self { stop, reason, asks, grace_ends, news, engine, task, polling }
+        let (stop, reason, asks, grace_ends, calls, engine, task, polling) = Default::default();
+        Self { stop, reason, asks, grace_ends, news, calls, engine, task, polling }
     }
 
     pub fn stopped(&self) -> Option<Stop> {
@@ -177,6 +180,8 @@ pub(super) struct Metered<'a, F> {
     future: Pin<&'a mut F>,
     signal: &'a Arc<Signal>,
     waker: WakerRef<'a>,
+    /// Until its first poll: when the attempt began, which that poll is counted from.
+    began: Option<Instant>,
     deadline: Instant,
     /// Made only when the future did not finish at once, as most do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -185,29 +190,38 @@ pub(super) struct Metered<'a, F> {
     used: &'a mut Used,
 }
 
-/// CPU time of an attempt.
-#[derive(Default)]
+/// Time that an attempt took.
 pub(super) struct Used {
     pub cpu: Duration,
     /// Of its longest piece: from where it could give way, or begin, to the next such place.
     pub longest: Duration,
+    /// The end of its last poll.
+    pub until: Instant,
+}
+
+impl Used {
+    pub fn since(began: Instant) -> Self {
+        Self { cpu: Duration::ZERO, longest: Duration::ZERO, until: began }
+    }
 }
 
 impl<'a, T, F: Future<Output = wasmtime::Result<T>>> Metered<'a, F> {
     pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, used: &'a mut Used) -> Self {
-        Self { future, signal, waker: waker_ref(signal), deadline, timer: None, computes: false, used }
+        Self { future, signal, waker: waker_ref(signal), began: Some(used.until), deadline, timer: None, computes: false, used }
     }
 
     /// The end of what was stopped between two polls. A guest that computes is let run to its next function or loop head, where it
     /// traps and so tells where it was; nothing else that comes of that counts.
     fn stopped(&mut self) -> Option<F::Output> {
+        self.used.until = Instant::now();
         if !self.computes {
             return None;
         }
         self.signal.interrupt();
-        let share = Share::begin();
+        let share = Share::since(self.used.until);
         let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
-        self.used.cpu += share.until_now().0;
+        self.used.until = Instant::now();
+        self.used.cpu += share.until(self.used.until).0;
         match polled {
             Poll::Ready(Err(error)) if is_interrupt(&error) => Some(Err(error)),
             _ => None,
@@ -230,12 +244,13 @@ impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<'_, F> {
         if signal.stopped().is_some() {
             return Poll::Ready(this.stopped());
         }
-        let share = Share::begin();
+        let share = Share::since(this.began.take().unwrap_or_else(Instant::now));
         let mut before = Duration::ZERO;
         let (polled, woken, (used, now)) = loop {
             signal.polling.store(POLLING, Ordering::Release);
             let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
-            let (used, now) = share.until_now();
+            this.used.until = Instant::now();
+            let (used, now) = share.until(this.used.until);
             this.used.longest = this.used.longest.max(used.saturating_sub(before));
             before = used;
             let woken = signal.polling.swap(IDLE, Ordering::AcqRel) == WOKEN;
@@ -306,21 +321,20 @@ impl Reading {
 }
 
 impl Share {
-    fn begin() -> Self {
-        let began = Instant::now();
+    fn since(began: Instant) -> Self {
         turns::beat(began);
         let recent = LAST.get().filter(|last| began.duration_since(last.wall) < RECENT);
-        Self { began, since: recent.unwrap_or_else(|| Reading::at(began)) }
+        // Some time may have passed since it began.
+        Self { began, since: recent.unwrap_or_else(|| Reading::at(Instant::now())) }
     }
 
     /// And the CPU time of the thread, which is exact where the share is no less than RECENT.
-    fn until_now(&self) -> (Duration, Duration) {
-        let now = Instant::now();
-        turns::beat(now);
-        self.until(now, Reading::at)
+    fn until(&self, wall: Instant) -> (Duration, Duration) {
+        turns::beat(wall);
+        self.until_read(wall, Reading::at)
     }
 
-    fn until(&self, wall: Instant, read: impl FnOnce(Instant) -> Reading) -> (Duration, Duration) {
+    fn until_read(&self, wall: Instant, read: impl FnOnce(Instant) -> Reading) -> (Duration, Duration) {
         let Self { began, since } = *self;
         let (before, polled) = (began.duration_since(since.wall), wall.duration_since(began));
         if polled < RECENT {
@@ -365,10 +379,10 @@ mod tests {
     fn the_clock_of_the_thread_is_read_only_after_a_poll_that_was_not_short() {
         let wall = Instant::now();
         let share = Share { began: wall + us(10), since: Reading { wall, cpu: us(1_000) } };
-        assert_eq!(share.until(wall + us(29), |_| unreachable!("it was short")), (us(19), us(1_029)));
+        assert_eq!(share.until_read(wall + us(59), |_| unreachable!("it was short")), (us(49), us(1_059)));
         // It was interrupted for 1 µs and more.
-        let read = |wall| Reading { wall, cpu: us(1_015) };
-        assert_eq!(share.until(wall + us(30), read), (us(15), us(1_015)));
+        let read = |wall| Reading { wall, cpu: us(1_045) };
+        assert_eq!(share.until_read(wall + us(60), read), (us(45), us(1_045)));
     }
 
     #[test]

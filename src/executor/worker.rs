@@ -24,11 +24,11 @@ use super::outside::{Asker, Gate, Straight, Way};
 use super::pulse::Pulse;
 use super::replies::Replies;
 use super::route::Unfinished;
-use super::sandbox::{self, Around, Asked, Ended, Loaded, PoolFull, unstarted};
+use super::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
 use super::signal::Signal;
 use super::ticker::Ticked;
 use super::turns::{self, Bell};
-use super::{AttemptRequest, confine, host};
+use super::{AttemptReport, AttemptRequest, confine, host};
 use crate::component::{Artefact, EngineSettings, MEMORIES_MAX, TABLES_MAX, engine_config};
 use crate::job::Digest;
 
@@ -55,7 +55,7 @@ pub(super) struct Job {
     /// Whose last owner is who asked: memory is freed where it was taken, or the two threads wait for each other's allocator.
     pub request: Arc<AttemptRequest>,
     pub signal: Arc<Signal>,
-    pub reply: oneshot::Sender<Ended>,
+    pub reply: oneshot::Sender<AttemptReport>,
     pub unfinished: Unfinished,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Worker {
     pub in_flight: AtomicUsize,
     /// Those of them that the worker has yet to finish: what it has to do.
     pub unfinished: Arc<AtomicUsize>,
-    pub replies: Arc<Replies<Ended>>,
+    pub replies: Arc<Replies<AttemptReport>>,
     bell: Arc<Bell>,
     /// `None` once it shall end.
     queue: Option<mpsc::UnboundedSender<Job>>,
@@ -210,10 +210,10 @@ struct State {
     /// An attempt has given back what it had of the pool.
     ended: Notify,
     /// Reports that were not sent yet.
-    done: Mutex<Vec<(oneshot::Sender<Ended>, Ended)>>,
+    done: Mutex<Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>>,
     is_done: Notify,
     bell: Arc<Bell>,
-    replies: Arc<Replies<Ended>>,
+    replies: Arc<Replies<AttemptReport>>,
 }
 
 /// The components that are loaded or loading; the one that was asked for longest ago goes first.
@@ -293,7 +293,7 @@ async fn attempt(state: Arc<State>, job: Job) {
     }
 }
 
-async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>) -> Ended {
+async fn run(state: &Arc<State>, request: &Arc<AttemptRequest>, signal: &Arc<Signal>) -> AttemptReport {
     #[cfg(test)]
     assert_ne!(request.program, "panic in the worker", "as a test asked");
     let asked = &Asked::of(request);
@@ -301,8 +301,8 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
         Some(loaded) if signal.stopped().is_none() => loaded,
         _ => match signal.or_stopped(state.loaded(&request.component)).await {
             Some(Ok(loaded)) => loaded,
-            Some(Err(ending)) => return unstarted(asked, ending).into(),
-            None => return unstarted(asked, Ending::cancelled(signal)).into(),
+            Some(Err(ending)) => return unstarted(asked, ending),
+            None => return unstarted(asked, Ending::cancelled(signal)),
         },
     };
     let around = Around { budget: state.budget.clone(), way: state.way(request) };
@@ -312,7 +312,7 @@ async fn run(state: &Arc<State>, request: &AttemptRequest, signal: &Arc<Signal>)
             Ok(ended) => return ended,
             Err(PoolFull) => {
                 if signal.or_stopped(freed).await.is_none() {
-                    return unstarted(asked, Ending::cancelled(signal)).into();
+                    return unstarted(asked, Ending::cancelled(signal));
                 }
             }
         }
@@ -354,7 +354,7 @@ impl State {
         self.replies.send(&mut done);
     }
 
-    fn done(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<Ended>, Ended)>> {
+    fn done(&self) -> MutexGuard<'_, Vec<(oneshot::Sender<AttemptReport>, AttemptReport)>> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,8 +17,8 @@ mod progress;
 mod random;
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime_wasi::clocks::WasiClocks;
@@ -113,23 +113,32 @@ fn http_options() -> p2_http::types::LinkOptions {
     p2_http::types::LinkOptions::default()
 }
 
-/// How often a guest called which interfaces, by `Interface`. Names and a map are made of it by whoever keeps them: what one thread takes and
-/// another gives back makes them wait for each other's allocator.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Calls(Vec<(u8, u64)>);
+/// How often a guest has called which interfaces, by `Interface`: counted by the one thread that runs it. A list is made of it by whoever
+/// keeps that: what one thread takes and another gives back makes them wait for each other's allocator.
+pub(super) struct Calls([AtomicU64; NAMES.len()]);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; _])
+    }
+}
 
 impl Calls {
-    pub fn of(counts: &[u64; NAMES.len()]) -> Self {
-        let called = || (0..).zip(counts).filter(|(_, count)| **count > 0);
-        let mut calls = Vec::with_capacity(called().count());
-        calls.extend(called().map(|(interface, count)| (interface, *count)));
-        Self(calls)
+    pub fn count(&self, interface: Interface) {
+        let calls = &self.0[interface as usize];
+        calls.store(calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// What is no interface, or more than there are, as a worker may say that a guest got out into, is left out.
-    pub fn by_interface(&self) -> HostCalls {
-        self.0.iter().take(NAMES.len()).filter_map(|(interface, count)| Some((Cow::Borrowed(*NAMES.get(usize::from(*interface))?), *count))).collect()
+    /// Those that were called.
+    pub fn counts(&self) -> impl Iterator<Item = (u8, u64)> {
+        (0..).zip(&self.0).map(|(interface, count)| (interface, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0)
     }
+}
+
+/// With their names. What is no interface, or more than there are, as a worker may say that a guest got out into, is left out.
+pub(super) fn by_interface(counts: impl IntoIterator<Item = (u8, u64)>) -> HostCalls {
+    let named = |(interface, count)| Some((Cow::Borrowed(*NAMES.get(usize::from(interface))?), count));
+    counts.into_iter().take(NAMES.len()).filter_map(named).collect()
 }
 
 /// Everything that guests of `engine` may import.
@@ -165,11 +174,9 @@ mod tests {
 
     #[test]
     fn of_calls_every_interface_that_was_called_has_its_name_and_no_other() {
-        let mut counts = [0; NAMES.len()];
-        (counts[Interface::Exit as usize], counts[Interface::Checkpoint as usize]) = (1, u64::MAX);
-        let mut calls = Calls::of(&counts);
-        calls.0.push((u8::MAX, 7));
-        calls.0.extend(std::iter::repeat_n((Interface::Exit as u8, 1), 1_000_000));
-        assert!(calls.by_interface().iter().eq([("bellcage:job/checkpoint", u64::MAX), ("wasi:cli/exit", 1)]));
+        let calls = Calls::default();
+        [Interface::Checkpoint, Interface::Exit, Interface::Checkpoint].into_iter().for_each(|interface| calls.count(interface));
+        let lies = std::iter::once((u8::MAX, 7)).chain(std::iter::repeat_n((Interface::Exit as u8, 1), 1_000_000));
+        assert!(by_interface(calls.counts().chain(lies)).iter().eq([("bellcage:job/checkpoint", 2), ("wasi:cli/exit", 1)]));
     }
 }

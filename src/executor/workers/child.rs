@@ -30,15 +30,16 @@ use crate::executor::crew::Crew;
 use crate::executor::directory::{Directory, Source};
 use crate::executor::ending::Ending;
 use crate::executor::guest::Guest;
+use crate::executor::host::Calls;
 use crate::executor::news::News;
 use crate::executor::outside::{Answer, Call, Refusal, Way};
 use crate::executor::pulse::Pulse;
-use crate::executor::sandbox::{self, Around, Asked, Ended, Loaded, PoolFull, unstarted};
+use crate::executor::sandbox::{self, Around, Asked, Loaded, PoolFull, unstarted};
 use crate::executor::signal::Signal;
 use crate::executor::ticker::{Ticked, Ticker};
 use crate::executor::turns::{self, Bell};
 
-use crate::executor::{AttemptRequest, host, worker};
+use crate::executor::{AttemptReport, AttemptRequest, host, worker};
 use crate::job::Progress;
 
 /// The hidden subcommand of the binary that is a worker. Whoever's `program` an executor of worker processes is must hand
@@ -361,7 +362,7 @@ impl Worker {
             Some(Ok(loaded)) => loaded.clone(),
             Some(Err(unusable)) => {
                 let report = unstarted(&Asked::of(&request), unusable.clone());
-                self.say(&FromWorker::Report { attempt, report: Box::new(Told::new(report.into())) });
+                self.say(&FromWorker::Report { attempt, report: Box::new(Told::new(report, &Calls::default())) });
                 return Ok(());
             }
             None => return Err(io::Error::other("an attempt of a component that was not loaded came")),
@@ -373,7 +374,7 @@ impl Worker {
         self.ticker.wake();
         turns::to_begin();
         let worker = self.clone();
-        self.crew.put([Begin { attempt, loaded, request: Box::new(request), signal }], &move |begin| Going::run(worker.clone(), begin));
+        self.crew.put([Begin { attempt, loaded, request: Arc::new(request), signal }], &move |begin| Going::run(worker.clone(), begin));
         Ok(())
     }
 
@@ -417,7 +418,7 @@ impl Worker {
 struct Begin {
     attempt: Number,
     loaded: Arc<Loaded>,
-    request: Box<AttemptRequest>,
+    request: Arc<AttemptRequest>,
     signal: Arc<Signal>,
 }
 
@@ -427,7 +428,7 @@ struct Going {
     attempt: Number,
     asked: Asked,
     signal: Arc<Signal>,
-    ended: Option<Ended>,
+    ended: Option<AttemptReport>,
 }
 
 impl Going {
@@ -450,7 +451,7 @@ impl Going {
                 Err(PoolFull) => {
                     worker.say(&FromWorker::Waiting { attempt });
                     if signal.or_stopped(freed).await.is_none() {
-                        break unstarted(&going.asked, Ending::cancelled(signal)).into();
+                        break unstarted(&going.asked, Ending::cancelled(signal));
                     }
                     worker.say(&FromWorker::Started { attempt });
                 }
@@ -476,12 +477,12 @@ impl Going {
 impl Drop for Going {
     fn drop(&mut self) {
         let worker = &self.worker;
-        let ended = self.ended.take().unwrap_or_else(|| unstarted(&self.asked, Ending::internal("its worker panicked")).into());
+        let ended = self.ended.take().unwrap_or_else(|| unstarted(&self.asked, Ending::internal("its worker panicked")));
         worker.running.in_flight.fetch_sub(1, Ordering::SeqCst);
         lock(&worker.attempts).remove(&self.attempt);
         worker.ended.notify_waiters();
         worker.tell(self.attempt, &self.signal);
-        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(ended)) });
+        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(ended, &self.signal.calls)) });
     }
 }
 

@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::component::Artefact;
 use crate::executor::confine::Missing;
-use crate::executor::host::Calls;
+use crate::executor::host::{self, Calls};
 use crate::executor::outside::{Answer, Call, Reach, Refusal};
-use crate::executor::sandbox::{Asked, Ended, asked_for};
+use crate::executor::sandbox::{Asked, asked_for};
 use crate::executor::{AttemptReport, AttemptRequest, Determinism};
 use crate::job::{AttemptLog, Digest, Entry, Isolation, Limits, Outcome, Receipt, RetryAdvice, RunError, RunId, RunResult, SecretText};
 
@@ -189,7 +189,7 @@ pub(super) struct Told {
     log_tail: Vec<u8>,
     /// Without what the supervisor knows itself, and with `calls` in place of the interfaces' names.
     receipt: Receipt,
-    calls: Calls,
+    calls: Vec<(u8, u64)>,
     retry: Option<Box<str>>,
 }
 
@@ -323,8 +323,7 @@ impl Bounds {
 }
 
 impl Told {
-    pub fn new(ended: Ended) -> Self {
-        let Ended { report, calls } = ended;
+    pub fn new(report: AttemptReport, calls: &Calls) -> Self {
         // What it told meanwhile was said before.
         let AttemptReport { started_at, ended_at, outcome, exit_code, error, result, log, receipt, retry, progress: _, checkpoint: _ } = report;
         Self {
@@ -342,13 +341,13 @@ impl Told {
             log_tail: log.tail,
             // Who asked knows which component.
             receipt: Receipt { digest: None, ..receipt },
-            calls,
+            calls: calls.counts().collect(),
             retry: retry.and_then(|advice| serde_json::to_string(&advice).ok()).map(Into::into),
         }
     }
 
     /// The report of the attempt that was asked for. What a worker says of results is cut to the limits again.
-    pub fn into_ended(self, asked: &Asked) -> Result<Ended, serde_json::Error> {
+    pub fn into_report(self, asked: &Asked) -> Result<AttemptReport, serde_json::Error> {
         let Self { started_at, ended_at, outcome, exit_code, error, result, log_head, log_dropped, log_tail, receipt: used, calls, retry } = self;
         let started_at = instant(started_at);
         let result = match result {
@@ -357,7 +356,8 @@ impl Told {
             Some(ToldResult::Value(json)) => Some(RunResult::Value(serde_json::from_str(&json)?)),
         };
         let Receipt { fuel_limit, memory_limit_bytes, queue_us, digest, node, .. } = asked_for(asked, started_at);
-        let report = AttemptReport {
+        let host_calls_by_interface = host::by_interface(calls);
+        Ok(AttemptReport {
             started_at,
             ended_at: instant(ended_at),
             outcome,
@@ -365,12 +365,11 @@ impl Told {
             error,
             result,
             log: AttemptLog { head: log_head, dropped: log_dropped, tail: log_tail },
-            receipt: Receipt { fuel_limit, memory_limit_bytes, queue_us, digest, node, ..used },
+            receipt: Receipt { fuel_limit, memory_limit_bytes, queue_us, digest, node, host_calls_by_interface, ..used },
             retry: retry.map(|json| serde_json::from_str::<RetryAdvice>(&json)).transpose()?,
             progress: None,
             checkpoint: None,
-        };
-        Ok(Ended { report, calls })
+        })
     }
 }
 
@@ -472,12 +471,13 @@ mod tests {
             progress: None,
             checkpoint: None,
         };
-        let calls = Calls::of(&std::array::from_fn(|interface| u64::from(interface == 0) * 3));
-        let told = Told::new(Ended { report: sent.clone(), calls: calls.clone() });
+        let calls = Calls::default();
+        (0..3).for_each(|_| calls.count(host::Interface::Environment));
+        let told = Told::new(sent.clone(), &calls);
         let bytes = postcard::to_stdvec(&FromWorker::Report { attempt: 7, report: Box::new(told) }).unwrap();
         let Ok(FromWorker::Report { attempt: 7, report }) = postcard::from_bytes(&bytes) else { panic!("another message") };
         let asked = Asked::of(&request);
-        let arrived = report.into_ended(&asked).unwrap().complete();
+        let arrived = report.into_report(&asked).unwrap();
         assert!(arrived.receipt.host_calls_by_interface.iter().eq([("wasi:cli/environment", 3)]));
         assert_eq!((arrived.receipt.fuel_limit, arrived.receipt.digest), (request.limits.fuel, Some(request.component.digest)));
         let receipt = Receipt {

@@ -364,8 +364,7 @@ impl Workers {
             };
             sent.ended = true;
             match answered {
-                Ok(Answer::Report(ended)) => {
-                    let mut report = ended.complete();
+                Ok(Answer::Report(mut report)) => {
                     signal.news.complete(&mut report);
                     running.end();
                     return report;

@@ -34,7 +34,7 @@ use crate::executor::outside::{self, Asker, Call, Gate, Refusal};
 use crate::executor::pulse::Pulse;
 use crate::executor::replies::Replies;
 use crate::executor::route::Unfinished;
-use crate::executor::sandbox::{self, Asked, Ended, unstarted};
+use crate::executor::sandbox::{self, Asked, unstarted};
 use crate::executor::signal::{GRACE, Signal};
 use crate::executor::{AttemptReport, AttemptRequest};
 use crate::job::{Digest, Outcome};
@@ -64,7 +64,7 @@ pub(super) struct Job {
 
 #[allow(clippy::large_enum_variant, reason = "nearly every answer is a report, and a box would be freed by another thread than took it")]
 pub(super) enum Answer {
-    Report(Ended),
+    Report(AttemptReport),
     /// It was given to no worker, and may be to another.
     Unsent,
 }
@@ -355,7 +355,7 @@ impl Process {
             let message = format!("the worker process that ran it is gone: {how}");
             let ending = Ending::new(Outcome::Lost, "worker-died", message);
             let report = AttemptReport { started_at: attempt.sent_at, ..unstarted(&attempt.asked, ending) };
-            let _ = attempt.reply.send(Answer::Report(report.into()));
+            let _ = attempt.reply.send(Answer::Report(report));
         }
         for job in self.components.drain_waiting() {
             let _ = job.reply.send(Answer::Unsent);
@@ -471,7 +471,7 @@ impl Process {
 
     fn reported(&mut self, number: Number, told: Told) -> Result<(), Gone> {
         let Some(attempt) = self.attempts.remove(&number) else { return Err(unknown(number)) };
-        match told.into_ended(&attempt.asked) {
+        match told.into_report(&attempt.asked) {
             Ok(ended) => {
                 self.done.push((attempt.reply, Answer::Report(ended)));
                 Ok(())
@@ -655,7 +655,7 @@ fn brief(config: &WorkersConfig, slots: usize, memory: u64, directories: &[Direc
 /// The report of a job that no guest was started for.
 pub(super) fn answer(job: Job, ending: Ending) {
     let report = unstarted(&Asked::of(&job.request), ending);
-    let _ = job.reply.send(Answer::Report(report.into()));
+    let _ = job.reply.send(Answer::Report(report));
 }
 
 fn broken(error: io::Error) -> Gone {
