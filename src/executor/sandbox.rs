@@ -129,7 +129,8 @@ pub(super) async fn run(loaded: &Loaded, request: &Arc<AttemptRequest>, signal: 
     if loaded.habit.is_long() {
         turns::let_others_begin().await;
     }
-    let ended = run_and_drop(loaded, request, signal, around).await;
+    // Pinned, it is made where it stays.
+    let ended = pin!(run_and_drop(loaded, request, signal, around)).await;
     if around.budget.is_to_be_cleared() {
         clear_up(loaded.pre.engine()).await;
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -446,7 +447,7 @@ impl Going {
         let around = Around { budget: worker.budget.clone(), way };
         going.ended = Some(loop {
             let freed = worker.ended.notified();
-            match sandbox::run(&loaded, &request, signal, &around).await {
+            match pin!(sandbox::run(&loaded, &request, signal, &around)).await {
                 Ok(ended) => break ended,
                 Err(PoolFull) => {
                     worker.say(&FromWorker::Waiting { attempt });
