@@ -10,9 +10,11 @@ use crate::trigger::TriggerSpec;
 use crate::wire::{AddJob, OnConflict};
 
 use super::server::ServerProcess;
-use super::{BenchError, Goal, Guest, Row, TINY};
+use super::{BenchError, Goal, Guest, Row, TINY, median};
 
 const CLIENTS: usize = 8;
+/// In bulk.
+const ROUNDS: usize = 5;
 
 pub(super) async fn measure(guest: &Guest, folder: &Path, quick: bool) -> Result<Vec<Row>, BenchError> {
     let (program, data) = (guest.program.clone(), folder.join("adding"));
@@ -37,16 +39,10 @@ fn both(program: &Path, data: &Path, quick: bool) -> Result<Vec<Row>, BenchError
     let single = added as f64 / began.elapsed().as_secs_f64();
 
     let jobs = if quick { 5_000 } else { 50_000 };
-    let wanted = (0..jobs).map(|n| Ok(AddJob { id: id("applied", n)?, spec: spec()? })).collect::<Result<Vec<_>, BenchError>>()?;
-    let began = Instant::now();
-    let applied = client.apply_all(&wanted, OnConflict::Error).map_err(failed)?;
-    if let Some(problem) = applied.jobs.into_iter().find_map(|job| job.problem) {
-        return Err(BenchError::Server(problem.detail));
-    }
-    let bulk = jobs as f64 / began.elapsed().as_secs_f64();
+    let bulk = median((0..ROUNDS).map(|round| apply(&client, round, jobs)).collect::<Result<_, _>>()?);
     Ok(vec![
         Row::new("4", format!("jobs added over HTTP, one at a time by {CLIENTS} clients"), single, "1/s").reach(&[Goal::AtLeast(3_000.0)]),
-        Row::new("4b", format!("jobs added in bulk as `job apply` does, {jobs}"), bulk, "1/s").reach(&[Goal::AtLeast(50_000.0)]),
+        Row::new("4b", format!("jobs added in bulk as `job apply` does, {jobs} at a time"), bulk, "1/s").reach(&[Goal::AtLeast(50_000.0)]),
     ])
 }
 
@@ -59,6 +55,18 @@ fn add(client: &Client, who: usize, time: Duration) -> Result<usize, BenchError>
         added += 1;
     }
     Ok(added)
+}
+
+/// Jobs of `tiny` per second, so many at a time.
+fn apply(client: &Client, round: usize, jobs: usize) -> Result<f64, BenchError> {
+    let prefix = format!("applied-{round}");
+    let wanted = (0..jobs).map(|n| Ok(AddJob { id: id(&prefix, n)?, spec: spec()? })).collect::<Result<Vec<_>, BenchError>>()?;
+    let began = Instant::now();
+    let applied = client.apply_all(&wanted, OnConflict::Error).map_err(failed)?;
+    if let Some(problem) = applied.jobs.into_iter().find_map(|job| job.problem) {
+        return Err(BenchError::Server(problem.detail));
+    }
+    Ok(jobs as f64 / began.elapsed().as_secs_f64())
 }
 
 fn spec() -> Result<JobSpec, BenchError> {
