@@ -157,11 +157,15 @@ impl Trigger {
     pub fn describe(&self) -> String {
         let zone = self.zone.tz.iana_name().unwrap_or("UTC");
         let joined = |members: &[Self]| members.iter().map(|member| format!("({})", member.describe())).collect::<Vec<_>>();
+        let in_zone = |mut words: String| {
+            [", ", zone, " time"].into_iter().for_each(|part| words.push_str(part));
+            words
+        };
         let (mut words, shows_start) = match &self.kind {
             Kind::At(at) => (format!("once, at {}", zone::show(*at, &self.zone.tz)), false),
             Kind::Every(every) => (format!("every {}", crate::job::duration::format(every.every)), false),
-            Kind::Cron(cron) => (format!("{}, {zone} time", cron.describe()), true),
-            Kind::Calendar(calendar, _) => (format!("{}, {zone} time", calendar.describe()), false),
+            Kind::Cron(cron) => (in_zone(cron.describe()), true),
+            Kind::Calendar(calendar, _) => (in_zone(calendar.describe()), false),
             Kind::Any(any) => (joined(&any.0).join(" or "), true),
             Kind::All(all) => (format!("whenever these agree: {}", joined(&all.members).join(" and ")), true),
             Kind::After(after) => (after.describe(), false),

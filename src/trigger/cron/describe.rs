@@ -17,7 +17,8 @@ pub(super) fn describe(fields: &Fields) -> String {
         parts.push(format!("in ISO week {}", numbers(weeks, 53)));
     }
     if fields.months != 0x1ffe {
-        parts.push(format!("in {}", runs(&MONTHS, u64::from(fields.months) >> 1, false)));
+        let month = |n: u32| MONTHS[n as usize].to_owned();
+        parts.push(format!("in {}", runs(12, month, u64::from(fields.months) >> 1, false)));
     }
     if let Some(years) = &fields.years {
         parts.push(years_in_words(years));
@@ -123,7 +124,7 @@ fn of_week(days: &Days) -> String {
     let days = &days.of_week;
     let mut list = Vec::new();
     if days.days != 0 {
-        list.push(runs(&WEEKDAYS, monday_first(days.days), true));
+        list.push(runs(7, |n| WEEKDAYS[n as usize].to_owned(), monday_first(days.days), true));
     }
     let places = nth(&days.nth);
     if !places.is_empty() {
@@ -158,14 +159,11 @@ fn years_in_words(years: &Years) -> String {
 
 /// The numbers of a set, neighbours as ranges: `1 to 5 and 9`.
 fn numbers(set: u64, size: u32) -> String {
-    let names: Vec<String> = (0..size).map(|n| n.to_string()).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    runs(&names, set, false)
+    runs(size, |n| n.to_string(), set, false)
 }
 
 /// The names of a set, three or more neighbours as ranges. With `around`, a range may go past the end.
-fn runs(names: &[&str], set: u64, around: bool) -> String {
-    let size = names.len() as u32;
+fn runs(size: u32, name: impl Fn(u32) -> String, set: u64, around: bool) -> String {
     let has = |n: u32| set >> (n % size) & 1 == 1;
     // Where a run goes past the end, begin behind it.
     let start = if around && has(0) && has(size - 1) { (1..size).find(|&n| !has(n)).unwrap_or(0) } else { 0 };
@@ -180,7 +178,7 @@ fn runs(names: &[&str], set: u64, around: bool) -> String {
         while end + 1 < start + size && has(end + 1) {
             end += 1;
         }
-        let name = |n: u32| names[(n % size) as usize].to_owned();
+        let name = |n: u32| name(n % size);
         if end - n >= 2 {
             list.push(format!("{} to {}", name(n), name(end)))
         } else {
@@ -191,8 +189,12 @@ fn runs(names: &[&str], set: u64, around: bool) -> String {
     join(&list, "and")
 }
 
-fn ones(set: u64) -> impl Iterator<Item = u32> {
-    (0..64).filter(move |n| set >> n & 1 == 1)
+fn ones(mut set: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let first = (set != 0).then(|| set.trailing_zeros());
+        set &= set.wrapping_sub(1);
+        first
+    })
 }
 
 /// `a`, `a and b`, `a, b and c`.
