@@ -176,6 +176,7 @@ async fn run_and_drop(loaded: &Loaded, request: &Arc<AttemptRequest>, signal: &A
     };
     loaded.habit.note(used.longest);
     if matches!(&answer, Some(Err(error)) if error.is::<PoolConcurrencyLimitError>()) {
+        signal.calls.forget();
         return Err(PoolFull);
     }
     let wall = used.until - began;

@@ -129,6 +129,11 @@ impl Calls {
         calls.store(calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    /// Of an attempt that begins anew.
+    pub fn forget(&self) {
+        self.0.iter().for_each(|calls| calls.store(0, Ordering::Relaxed));
+    }
+
     /// Those that were called.
     pub fn counts(&self) -> impl Iterator<Item = (u8, u64)> {
         (0..).zip(&self.0).map(|(interface, count)| (interface, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0)

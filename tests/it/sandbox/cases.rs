@@ -415,12 +415,20 @@ async fn a_component_without_main_is_refused() {
 
 #[tokio::test]
 async fn a_component_with_many_memories_waits_for_its_share_of_the_pool() {
-    // Four memories each, in pools that have two per slot.
-    let guest = wat::command("(memory 1) (memory 1) (memory 1) (memory 1)", "(i32.const 0)");
+    // Four memories, all that the pool has for two slots, and a sleeper has one of them.
+    // It calls before it gets them, each time.
+    let calls_first = r#"
+        (core module $first (import "host" "call" (func $call (result i64))) (func $call_it (drop (call $call))) (start $call_it))
+        (core instance (instantiate $first (with "host" (instance (export "call" (func $call))))))"#;
+    let guest = wat::calling_command(&[wat::NOW, calls_first].concat(), "(result i64)", "(memory 1) (memory 1) (memory 1) (memory 1)", "(i32.const 0)");
     let sleeper = AttemptRequest { args: serde_json::json!(["sleep", "50"]), ..cage::request(&cage::built_guest("probe")).await };
-    let pool = executor(1, 3);
+    let pool = executor(1, 2);
     let many = cage::request(&guest).await;
-    let attempts: Vec<_> = [sleeper.clone(), sleeper, many]
+    // Once both are loaded, they begin in their order.
+    for request in [&sleeper, &many] {
+        assert_eq!(pool.run(request.clone()).await.outcome, Outcome::Succeeded);
+    }
+    let attempts: Vec<_> = [sleeper, many]
         .into_iter()
         .map(|request| {
             tokio::spawn({
@@ -429,7 +437,11 @@ async fn a_component_with_many_memories_waits_for_its_share_of_the_pool() {
             })
         })
         .collect();
+    let mut receipts = Vec::new();
     for attempt in attempts {
-        assert_eq!(attempt.await.unwrap().outcome, Outcome::Succeeded);
+        let report = attempt.await.unwrap();
+        assert_eq!(report.outcome, Outcome::Succeeded);
+        receipts.push(report.receipt);
     }
+    assert_eq!((receipts[1].host_calls, receipts[1].host_calls_by_interface.of("wasi:clocks/monotonic-clock")), (1, Some(1)));
 }
