@@ -25,7 +25,7 @@ pub(super) async fn measure(guest: &Guest) -> Result<Vec<Row>, BenchError> {
         run: RunId(uuid::Uuid::now_v7()),
         component: asleep.clone(),
         limits: Limits { timeout: timeout.try_into().unwrap_or_default(), ..Limits::default() },
-        ..request(guest)
+        ..request(&guest.artefact)
     };
     // The component is loaded once, whoever runs it.
     for _ in 0..4 * workers.pids().len() {

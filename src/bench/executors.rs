@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::component::Artefact;
 use crate::executor::bare::Bare;
 use crate::executor::{AttemptReport, AttemptRequest, Executor, Pool, PoolConfig, Reach, Workers, WorkersConfig};
 use crate::job::{Entry, Isolation, Limits, Outcome, RunId};
@@ -148,8 +149,8 @@ impl Side {
             }
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let artefact = guest.clone();
-        Ok(Box::new(move |time| counted(&pids, || runtime.block_on(attempts(&*executor, &artefact, workers, time)))))
+        let artefact = guest.artefact.clone();
+        Ok(Box::new(move |time| counted(&pids, || runtime.block_on(attempts_for(time, &*executor, &artefact, IN_FLIGHT * workers)))))
     }
 }
 
@@ -173,38 +174,60 @@ fn bare(threads: usize) -> Result<Rate, BenchError> {
     }))
 }
 
-/// Of many who ask for one attempt after the other.
-async fn attempts(executor: &dyn Executor, guest: &Guest, cores: usize, time: Duration) -> Result<u64, BenchError> {
+/// Of one component, for some time; how many.
+async fn attempts_for(time: Duration, executor: &dyn Executor, component: &Artefact, in_flight: usize) -> Result<u64, BenchError> {
     let began = Instant::now();
-    let (ended, in_time) = (Cell::new(0_u64), Cell::new(true));
+    let (asked, in_time) = (Cell::new(0_u64), Cell::new(true));
+    let next = || {
+        if asked.get().is_multiple_of(IN_FLIGHT as u64) {
+            in_time.set(began.elapsed() < time);
+        }
+        in_time.get().then(|| {
+            asked.set(asked.get() + 1);
+            request(component)
+        })
+    };
+    attempts(executor, in_flight, next).await?;
+    Ok(asked.get())
+}
+
+/// Attempts of what `next` gives, by so many who ask for one after the other.
+pub(super) async fn attempts(executor: &dyn Executor, in_flight: usize, next: impl Fn() -> Option<AttemptRequest>) -> Result<(), BenchError> {
     let ask = || async {
-        while in_time.get() {
-            check(&executor.run(request(guest)).await)?;
-            ended.set(ended.get() + 1);
-            if ended.get().is_multiple_of(IN_FLIGHT as u64) {
-                in_time.set(began.elapsed() < time);
-            }
+        while let Some(request) = next() {
+            check(&executor.run(request).await)?;
         }
         Ok::<_, BenchError>(())
     };
-    let going: FuturesUnordered<_> = (0..IN_FLIGHT * cores).map(|_| ask()).collect();
-    going.try_collect::<()>().await?;
-    Ok(ended.get())
+    let going: FuturesUnordered<_> = (0..in_flight).map(|_| ask()).collect();
+    going.try_collect::<()>().await
 }
 
-pub(super) fn check(report: &AttemptReport) -> Result<(), BenchError> {
+/// What `work` gives on a thread that has one core, as have those that it starts.
+pub(super) fn on_one_core<T: Send>(work: impl FnOnce() -> Result<T, BenchError> + Send) -> Result<T, BenchError> {
+    std::thread::scope(|scope| {
+        let work = || {
+            let _ = sched_setaffinity(None, &set(&cores().into_iter().take(1).collect::<Vec<_>>()));
+            work()
+        };
+        let thread = std::thread::Builder::new().name("bellcage-bench".to_owned()).spawn_scoped(scope, work)?;
+        thread.join().unwrap_or(Err(BenchError::Ended))
+    })
+}
+
+fn check(report: &AttemptReport) -> Result<(), BenchError> {
     match report.outcome {
         Outcome::Succeeded => Ok(()),
         outcome => Err(BenchError::Run { outcome: outcome.to_string(), message: report.error.clone().unwrap_or_default().message }),
     }
 }
 
-pub(super) fn request(guest: &Guest) -> AttemptRequest {
+pub(super) fn request(component: &Artefact) -> AttemptRequest {
     AttemptRequest {
         run: next_run(),
         attempt: 1,
         job: "tiny".to_owned(),
-        component: guest.artefact.clone(),
+        component: component.clone(),
         entry: Entry::Main,
         args: serde_json::Value::Null,
         program: "tiny".to_owned(),
