@@ -146,8 +146,13 @@ impl Pool {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
-        let Some(mut report) = ended else { return unstarted(&asked, Ending::internal("its worker panicked")) };
-        report.receipt.host_calls_by_interface = host::by_interface(signal.calls.counts());
+        let mut report = match ended {
+            Some(mut report) => {
+                report.receipt.host_calls_by_interface = host::by_interface(signal.calls.counts());
+                report
+            }
+            None => unstarted(&asked, Ending::internal("its worker panicked")),
+        };
         signal.news.complete(&mut report);
         running.end();
         report

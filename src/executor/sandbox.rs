@@ -14,7 +14,7 @@ use super::guest::Guest;
 use super::host::entry::{self, JobAnswer};
 use super::limiter::LimitHit;
 use super::outside::Way;
-use super::signal::{Metered, Signal, Used};
+use super::signal::{Metered, Share, Signal, Used};
 use super::turns::{self, Habit};
 use super::value::{self, Returned};
 use super::worker::CLEARED_AT_ONCE;
@@ -153,7 +153,8 @@ async fn clear_up(engine: &Engine) {
 
 async fn run_and_drop(loaded: &Loaded, request: &Arc<AttemptRequest>, signal: &Arc<Signal>, around: &Around) -> Result<AttemptReport, PoolFull> {
     let started_at = Timestamp::now();
-    let began = Instant::now();
+    let first = Share::begin();
+    let began = first.began;
     let call = match loaded.call(request) {
         Ok(call) => call,
         Err(ending) => return Ok(unstarted(&Asked::of(request), ending)),
@@ -172,7 +173,7 @@ async fn run_and_drop(loaded: &Loaded, request: &Arc<AttemptRequest>, signal: &A
     let mut instantiated_at = None;
     let answer = {
         let carried_out = pin!(carry_out(&call, &mut store, &loaded.pre, &mut instantiated_at, limits.result));
-        Metered::new(carried_out, signal, deadline, &mut used).await
+        Metered::new(carried_out, signal, first, deadline, &mut used).await
     };
     loaded.habit.note(used.longest);
     if matches!(&answer, Some(Err(error)) if error.is::<PoolConcurrencyLimitError>()) {

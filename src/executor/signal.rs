@@ -25,7 +25,7 @@ use super::turns;
 
 /// A reading of the thread's CPU clock that is no older is where the next poll's share is counted from; no longer poll is charged
 /// by the clock on the wall.
-const RECENT: Duration = Duration::from_micros(50);
+const RECENT: Duration = turns::LEAST;
 /// What is read one after the other differs by so much, though the thread was never interrupted.
 const CLOCKS_DIFFER: Duration = Duration::from_micros(1);
 
@@ -180,8 +180,8 @@ pub(super) struct Metered<'a, F> {
     future: Pin<&'a mut F>,
     signal: &'a Arc<Signal>,
     waker: WakerRef<'a>,
-    /// Until its first poll: when the attempt began, which that poll is counted from.
-    began: Option<Instant>,
+    /// From when the attempt began to the end of its first poll.
+    first: Option<Share>,
     deadline: Instant,
     /// Made only when the future did not finish at once, as most do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -206,19 +206,19 @@ impl Used {
 }
 
 impl<'a, T, F: Future<Output = wasmtime::Result<T>>> Metered<'a, F> {
-    pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, deadline: Instant, used: &'a mut Used) -> Self {
-        Self { future, signal, waker: waker_ref(signal), began: Some(used.until), deadline, timer: None, computes: false, used }
+    pub fn new(future: Pin<&'a mut F>, signal: &'a Arc<Signal>, first: Share, deadline: Instant, used: &'a mut Used) -> Self {
+        Self { future, signal, waker: waker_ref(signal), first: Some(first), deadline, timer: None, computes: false, used }
     }
 
     /// The end of what was stopped between two polls. A guest that computes is let run to its next function or loop head, where it
     /// traps and so tells where it was; nothing else that comes of that counts.
     fn stopped(&mut self) -> Option<F::Output> {
-        self.used.until = Instant::now();
         if !self.computes {
+            self.used.until = Instant::now();
             return None;
         }
         self.signal.interrupt();
-        let share = Share::since(self.used.until);
+        let share = Share::begin();
         let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
         self.used.until = Instant::now();
         self.used.cpu += share.until(self.used.until).0;
@@ -244,7 +244,7 @@ impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<'_, F> {
         if signal.stopped().is_some() {
             return Poll::Ready(this.stopped());
         }
-        let share = Share::since(this.began.take().unwrap_or_else(Instant::now));
+        let share = this.first.take().unwrap_or_else(Share::begin);
         let mut before = Duration::ZERO;
         let (polled, woken, (used, now)) = loop {
             signal.polling.store(POLLING, Ordering::Release);
@@ -296,8 +296,8 @@ impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<'_, F> {
 /// a longer one                                                  from a reading before it, no older than RECENT, to one after it
 /// ```
 /// So a poll is never charged with too little, and where its thread was interrupted with at most RECENT too much.
-struct Share {
-    began: Instant,
+pub(super) struct Share {
+    pub began: Instant,
     since: Reading,
 }
 
@@ -321,11 +321,11 @@ impl Reading {
 }
 
 impl Share {
-    fn since(began: Instant) -> Self {
+    pub fn begin() -> Self {
+        let began = Instant::now();
         turns::beat(began);
         let recent = LAST.get().filter(|last| began.duration_since(last.wall) < RECENT);
-        // Some time may have passed since it began.
-        Self { began, since: recent.unwrap_or_else(|| Reading::at(Instant::now())) }
+        Self { began, since: recent.unwrap_or_else(|| Reading::at(began)) }
     }
 
     /// And the CPU time of the thread, which is exact where the share is no less than RECENT.
@@ -379,10 +379,10 @@ mod tests {
     fn the_clock_of_the_thread_is_read_only_after_a_poll_that_was_not_short() {
         let wall = Instant::now();
         let share = Share { began: wall + us(10), since: Reading { wall, cpu: us(1_000) } };
-        assert_eq!(share.until_read(wall + us(59), |_| unreachable!("it was short")), (us(49), us(1_059)));
+        assert_eq!(share.until_read(wall + us(49), |_| unreachable!("it was short")), (us(39), us(1_049)));
         // It was interrupted for 1 µs and more.
-        let read = |wall| Reading { wall, cpu: us(1_045) };
-        assert_eq!(share.until_read(wall + us(60), read), (us(45), us(1_045)));
+        let read = |wall| Reading { wall, cpu: us(1_035) };
+        assert_eq!(share.until_read(wall + us(50), read), (us(35), us(1_035)));
     }
 
     #[test]

@@ -478,12 +478,15 @@ impl Going {
 impl Drop for Going {
     fn drop(&mut self) {
         let worker = &self.worker;
-        let ended = self.ended.take().unwrap_or_else(|| unstarted(&self.asked, Ending::internal("its worker panicked")));
+        let told = match self.ended.take() {
+            Some(report) => Told::new(report, &self.signal.calls),
+            None => Told::new(unstarted(&self.asked, Ending::internal("its worker panicked")), &Calls::default()),
+        };
         worker.running.in_flight.fetch_sub(1, Ordering::SeqCst);
         lock(&worker.attempts).remove(&self.attempt);
         worker.ended.notify_waiters();
         worker.tell(self.attempt, &self.signal);
-        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(Told::new(ended, &self.signal.calls)) });
+        worker.say(&FromWorker::Report { attempt: self.attempt, report: Box::new(told) });
     }
 }
 
