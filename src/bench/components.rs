@@ -24,7 +24,7 @@ pub(super) async fn measure(guest: &Guest, quick: bool) -> Result<Vec<Row>, Benc
     let artefacts = compile(guest, &cache, components).await?;
     let slots = PoolConfig::default().slots;
     let (each, limit) = middle(on_one_core(|| rounds(guest, &artefacts, slots))?);
-    let what = format!("an attempt of each of {components} components in turn, CPU time, {slots} slots");
+    let what = format!("an attempt of each of {components} components in turn, CPU time on 1 core, {slots} slots");
     Ok(vec![Row::new("11", what, each, "µs").limit(limit).reach(&[Goal::RatioAtMost(1.3)])])
 }
 
