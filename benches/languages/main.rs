@@ -6,8 +6,8 @@
 //! start    later ones: from nothing to an instance whose entry is about to be called (`instantiate_us` of the receipt)
 //! run      later ones, with the guest's work: until its entry has returned (`wall_us`)
 //! ```
-//! Beside start and run stands wasmtime alone (bare.rs), measured in turn with the executor in this one process: medians of all
-//! attempts of all rounds. What the executor needs to hand an attempt to its thread is in the bench `executors`. Names on the command line select guests. What was compiled is kept for the next time (in
+//! Beside start and run stands wasmtime alone (bare.rs), which has turns with the executor in this one process, on the same core: of the
+//! round whose ratio is the median, both sides' medians. What the executor needs to hand an attempt to its thread is in the bench `executors`. Names on the command line select guests. What was compiled is kept for the next time (in
 //! target/tmp/bench-languages), with what it took.
 
 mod bare;
@@ -21,13 +21,15 @@ use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
 use bellcage::executor::{AttemptReport, AttemptRequest, Executor as _, Pool, PoolConfig};
 use bellcage::job::{Digest, Entry, Outcome};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 use wasmtime::component::Val;
 
 use bare::{Bare, Call};
 
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_millis(100);
+/// Short ones: a machine that others use too may be half as fast from one second to the next.
+const ROUNDS: usize = 70;
+const ROUND: Duration = Duration::from_millis(10);
 /// Fresh processes for the cold start.
 const COLD: usize = 5;
 
@@ -147,18 +149,24 @@ fn cold(name: &str) -> f64 {
     median(&mut (0..COLD).map(|_| child()).collect::<Vec<_>>())
 }
 
-/// Microseconds of each attempt so far.
+/// Microseconds of each attempt of a turn.
 #[derive(Default)]
-struct Figures {
+struct Turn {
     start: Vec<f64>,
     run: Vec<f64>,
 }
 
-impl Figures {
+impl Turn {
     fn add(&mut self, start: Duration, run: Duration) {
         self.start.push(start.as_secs_f64() * 1e6);
         self.run.push(run.as_secs_f64() * 1e6);
     }
+}
+
+/// Of rounds, ours and wasmtime's alone: the one whose ratio is the median.
+fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
+    rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+    rounds[rounds.len() / 2]
 }
 
 fn median(figures: &mut [f64]) -> f64 {
@@ -166,11 +174,32 @@ fn median(figures: &mut [f64]) -> f64 {
     figures[figures.len() / 2]
 }
 
+/// What this thread does, and those that it starts, has one core; dropped, this thread has those again that it had. (At a time one core may be
+/// half as fast as another, where others use it too.)
+struct OneCore(CpuSet);
+
+impl OneCore {
+    fn take() -> Self {
+        let had = sched_getaffinity(None).expect("its cores");
+        let mut one = CpuSet::new();
+        one.set((0..CpuSet::MAX_CPU).find(|core| had.is_set(*core)).expect("a core"));
+        sched_setaffinity(None, &one).expect("one of them");
+        Self(had)
+    }
+}
+
+impl Drop for OneCore {
+    fn drop(&mut self) {
+        sched_setaffinity(None, &self.0).expect("those it had");
+    }
+}
+
 async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
     let bytes = built(guest.name);
     let (artefact, push) = push(guest.name, &bytes, cache, compiler).await;
     let cold = cold(guest.name);
 
+    let one_core = OneCore::take();
     let pool = executor();
     // SAFETY: it is in our cache, and nobody else writes there.
     let bare = unsafe { Bare::load(&artefact.path, &guest.call) }.unwrap_or_else(|e| panic!("{}: {e:#}", guest.name));
@@ -179,8 +208,9 @@ async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
     let bare_gave = bare.run(&guest.call).await.unwrap_or_else(|e| panic!("{}: {e:#}", guest.name));
     same_work(guest, &ours_gave, &bare_gave.result);
 
-    let (mut ours, mut alone) = (Figures::default(), Figures::default());
+    let (mut starts, mut runs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        let (mut ours, mut alone) = (Turn::default(), Turn::default());
         let began = Instant::now();
         while began.elapsed() < ROUND {
             let receipt = attempt(&pool, &request).await.receipt;
@@ -191,15 +221,17 @@ async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
             let done = bare.run(&guest.call).await.expect("as before");
             alone.add(done.instantiate, done.wall);
         }
+        starts.push((median(&mut ours.start), median(&mut alone.start)));
+        runs.push((median(&mut ours.run), median(&mut alone.run)));
     }
+    drop(one_core);
     let size = |bytes: u64| if bytes < 100_000 { format!("{:.1} KB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) };
     let kind = match guest.call {
         Call::Main { .. } => "command",
         Call::Function { .. } => "function",
         Call::Job { .. } => "typed job",
     };
-    let (start, start_bare) = (median(&mut ours.start), median(&mut alone.start));
-    let (whole, whole_bare) = (median(&mut ours.run), median(&mut alone.run));
+    let ((start, start_bare), (whole, whole_bare)) = (middle(starts), middle(runs));
     println!(
         "| {} | {} ({kind}) | {} | {} | {push:.2} s | {:.1} ms | {start:.0} | {start_bare:.0} | {:.2} | {whole:.0} | {whole_bare:.0} | {:.2} |",
         guest.language,
