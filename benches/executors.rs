@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bellcage::bench::median;
 use bellcage::component::EngineSettings;
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
@@ -86,11 +87,6 @@ fn next_run() -> RunId {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     RunId(uuid::Uuid::from_u128(NEXT.fetch_add(1, Ordering::Relaxed).into()))
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 #[tokio::main(flavor = "current_thread")]

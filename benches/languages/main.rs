@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bellcage::bench::{median, middle};
 use bellcage::component::cache::Cache;
 use bellcage::component::compile::{Compiler, CompilerConfig};
 use bellcage::component::{Artefact, EngineSettings};
@@ -146,7 +147,7 @@ fn cold(name: &str) -> f64 {
         let output = Command::new(std::env::current_exe().expect("this program")).args(["cold", name]).output().expect("it starts again");
         String::from_utf8_lossy(&output.stdout).trim().parse::<f64>().expect("it prints a number")
     };
-    median(&mut (0..COLD).map(|_| child()).collect::<Vec<_>>())
+    median((0..COLD).map(|_| child()).collect())
 }
 
 /// Microseconds of each attempt of a turn.
@@ -161,17 +162,6 @@ impl Turn {
         self.start.push(start.as_secs_f64() * 1e6);
         self.run.push(run.as_secs_f64() * 1e6);
     }
-}
-
-/// Of rounds, ours and wasmtime's alone: the one whose ratio is the median.
-fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
-    rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
-    rounds[rounds.len() / 2]
-}
-
-fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 /// What this thread does, and those that it starts, has one core; dropped, this thread has those again that it had. (At a time one core may be
@@ -221,8 +211,8 @@ async fn measure(guest: &Guest, cache: &Cache, compiler: &Compiler) {
             let done = bare.run(&guest.call).await.expect("as before");
             alone.add(done.instantiate, done.wall);
         }
-        starts.push((median(&mut ours.start), median(&mut alone.start)));
-        runs.push((median(&mut ours.run), median(&mut alone.run)));
+        starts.push((median(ours.start), median(alone.start)));
+        runs.push((median(ours.run), median(alone.run)));
     }
     drop(one_core);
     let size = |bytes: u64| if bytes < 100_000 { format!("{:.1} KB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) };

@@ -162,16 +162,16 @@ fn quantile(sorted: &[u64], q: f64) -> u64 {
     sorted.get(index.min(last)).copied().unwrap_or(0)
 }
 
-/// Of rounds, what we did and what the limit did: the one whose ratio is the median.
-fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
+/// Of rounds, what we did and what the limit did: the one whose ratio is the median; NaN of none.
+pub fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
     rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
     rounds.get(rounds.len() / 2).copied().unwrap_or((f64::NAN, f64::NAN))
 }
 
-/// Of at least one figure.
-fn median(mut figures: Vec<f64>) -> f64 {
+/// NaN of none.
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
